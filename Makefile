@@ -1,0 +1,70 @@
+# The whole project by a dozen targets; `make` lists them. Needs Python ≥ 3.11 and a Rust toolchain; installs
+# everything else into .venv and proxy/target. No system packages, no Docker.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+CLUSTER ?= local
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+
+.PHONY: help lab-up lab-down test lint test-rust test-python lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+lab-up: $(STAMPS)/lab ## pinned → even on the embedded cluster (the main job)
+	@$(BIN)/lab up --on $(CLUSTER)
+
+lab-down: ## end the lab and remove its state
+	@if [ -x $(BIN)/lab ]; then $(BIN)/lab down --on $(CLUSTER); else echo "nothing is installed, so nothing runs"; fi
+
+test: lint test-rust test-python ## everything that must hold
+
+lint: $(STAMPS)/dev ## formatting, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	cd proxy && cargo fmt --check && cargo clippy --locked --all-targets --quiet -- -D warnings
+
+test-rust: $(STAMPS)/tools ## the proxy's own tests
+	cd proxy && cargo test --locked --release --quiet
+
+test-python: $(STAMPS)/dev ## unit and local tiers
+	$(BIN)/pytest
+
+lock: ## pin the newest versions that pyproject.toml allows (wants `uv`)
+	./scripts/lock
+
+clean: lab-down ## remove all that was built or installed
+	rm -rf $(VENV) build proxy/target *.egg-info
+
+# What a new machine lacks is said in one line, before anything is built.
+$(STAMPS)/tools:
+	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON); install Python 3.11 or newer"; exit 3; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "make: $$($(PYTHON) --version) is too old; install Python 3.11 or newer, then: make PYTHON=python3.12 …"; exit 3; }
+	@command -v cargo >/dev/null || { echo "make: no cargo; install Rust with rustup (https://rustup.rs) or your distribution's cargo (1.85 or newer)"; exit 3; }
+	@command -v cc >/dev/null || { echo "make: no C compiler, which Rust links with; install gcc or clang"; exit 3; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) has no venv module; install python3-venv"; exit 3; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/wheels: requirements.lock | $(STAMPS)/tools
+	@echo "installing Python packages into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+# One build for both languages: setup.py generates the protos, setuptools-rust compiles the proxy into .venv/bin.
+SOURCES := pyproject.toml setup.py proxy/Cargo.toml proxy/Cargo.lock \
+	$(shell find proxy/src demo_app/proto -name '*.rs' -o -name '*.proto')
+$(STAMPS)/lab: $(SOURCES) $(STAMPS)/wheels
+	@echo "building lab and ewma-proxy (the first time about a minute) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(STAMPS)/dev: requirements-dev.lock $(STAMPS)/lab
+	@echo "installing test tools into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@

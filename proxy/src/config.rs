@@ -1,0 +1,403 @@
+//! What the proxy is told: flags and environment → [`Config`]; every bad value is reported together.
+//!
+//! A flag wins over its environment variable, that over the default. One table describes all options; `--help` and
+//! the parser are made from it. Looks nothing up by itself: arguments and environment are handed in.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use crate::core::balance::pool::Policy;
+use crate::core::relay::Settings;
+
+/// One option: flag without dashes, environment variable, placeholder, default, text.
+pub struct Opt {
+    /// The flag's name.
+    pub flag: &'static str,
+    /// The environment variable.
+    pub env: &'static str,
+    /// What stands for the value in the help.
+    pub value: &'static str,
+    /// The default, as text; empty for none.
+    pub default: &'static str,
+    /// What it is for, one line.
+    pub help: &'static str,
+}
+
+const fn opt(
+    flag: &'static str,
+    env: &'static str,
+    value: &'static str,
+    default: &'static str,
+    help: &'static str,
+) -> Opt {
+    Opt { flag, env, value, default, help }
+}
+
+/// All options of `run`.
+pub const OPTIONS: &[Opt] = &[
+    opt("listen", "EWMA_PROXY_LISTEN", "ADDR:PORT", "", "where clients connect, with --endpoints or --service"),
+    opt("endpoints", "EWMA_PROXY_ENDPOINTS", "ADDR:PORT,…", "", "a fixed list of endpoints; no Kubernetes needed"),
+    opt("service", "EWMA_PROXY_SERVICE", "NAME:PORT", "", "balance over this Service of the namespace"),
+    opt("redirect", "EWMA_PROXY_REDIRECT", "NET=NET", "", "stand in for each Service's cluster IP, moved into the second /24 or wider network"),
+    opt("namespace", "EWMA_PROXY_NAMESPACE", "NAME", "", "namespace whose Services are balanced (default: the pod's own)"),
+    opt("kubeconfig", "KUBECONFIG", "FILE", "", "how to reach the API server (default: the pod's service account)"),
+    opt("admin", "EWMA_PROXY_ADMIN", "ADDR:PORT", "127.0.0.1:9191", "metrics, health and endpoints; `off` for none"),
+    opt("policy", "EWMA_PROXY_POLICY", "NAME", "ewma", "ewma, peak-ewma, least-request, round-robin or random"),
+    opt("decay-ms", "EWMA_PROXY_DECAY_MS", "MS", "1000", "time constant of the latency average"),
+    opt("noise", "EWMA_PROXY_NOISE", "N", "2.6", "standard errors by which two costs must differ to count as different"),
+    opt("connect-timeout-ms", "EWMA_PROXY_CONNECT_TIMEOUT_MS", "MS", "1000", "how long a connection attempt may take"),
+    opt("wait-ms", "EWMA_PROXY_WAIT_MS", "MS", "3000", "how long a request waits for an endpoint"),
+    opt("drain-seconds", "EWMA_PROXY_DRAIN_SECONDS", "S", "25", "how long SIGTERM waits for requests under way"),
+    opt("seed", "EWMA_PROXY_SEED", "N", "", "seed of the picks (default: by chance)"),
+    opt("log-level", "EWMA_PROXY_LOG_LEVEL", "LEVEL", "info", "error, warn, info or debug"),
+];
+
+/// How much is logged.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[allow(missing_docs)]
+pub enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+/// A network prefix that is moved onto another: `127.5.0.0/24=127.5.9.0/24`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Redirect {
+    from: u32,
+    to: u32,
+    bits: u32,
+}
+
+impl Redirect {
+    /// Where the proxy stands in for `ip`; None if it lies outside.
+    pub fn map(&self, ip: IpAddr) -> Option<IpAddr> {
+        let IpAddr::V4(ip) = ip else { return None };
+        let mask = u32::MAX.checked_shl(32 - self.bits).unwrap_or(0);
+        let ip = u32::from(ip);
+        (ip & mask == self.from).then(|| IpAddr::V4((self.to | (ip & !mask)).into()))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (from, to) = text.split_once('=')?;
+        let net = |s: &str| -> Option<(u32, u32)> {
+            let (ip, bits) = s.trim().split_once('/')?;
+            let bits = bits.parse::<u32>().ok().filter(|b| (8..=31).contains(b))?;
+            let ip = u32::from(ip.parse::<std::net::Ipv4Addr>().ok()?);
+            (ip & !(u32::MAX << (32 - bits)) == 0).then_some((ip, bits))
+        };
+        let ((from, bits), (to, other)) = (net(from)?, net(to)?);
+        (bits == other).then_some(Self { from, to, bits })
+    }
+}
+
+/// Where endpoints come from and where clients connect.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// One listener, a fixed list.
+    Static {
+        /// Where clients connect.
+        listen: SocketAddr,
+        /// The endpoints.
+        endpoints: Vec<SocketAddr>,
+    },
+    /// One listener, one Service port.
+    Service {
+        /// Where clients connect.
+        listen: SocketAddr,
+        /// The Service's name.
+        name: String,
+        /// Its port.
+        port: u16,
+    },
+    /// A listener for each Service port of the namespace.
+    Redirect(Redirect),
+}
+
+/// A whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where endpoints come from.
+    pub mode: Mode,
+    /// Namespace, if given.
+    pub namespace: Option<String>,
+    /// Kubeconfig file, if given.
+    pub kubeconfig: Option<PathBuf>,
+    /// The admin listener.
+    pub admin: Option<SocketAddr>,
+    /// The relay's.
+    pub settings: Settings,
+    /// How long draining may take, seconds.
+    pub drain_seconds: u64,
+    /// Seed of the picks.
+    pub seed: Option<u64>,
+    /// How much is logged.
+    pub level: Level,
+}
+
+/// What the program is asked to do.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Be the proxy.
+    Run(Box<Config>),
+    /// Wait until the proxy beside it is ready: admin address, seconds.
+    Await(SocketAddr, u64),
+    /// Print this text.
+    Print(String),
+}
+
+/// Reads arguments (without the program's name) and environment.
+///
+/// # Errors
+/// One line per bad value, all of them.
+pub fn parse(
+    args: impl IntoIterator<Item = std::ffi::OsString>,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<Command, Vec<String>> {
+    let mut parser = lexopt::Parser::from_args(args);
+    let mut flags: Vec<(String, String)> = vec![];
+    let mut command = None;
+    let mut errors = vec![];
+    loop {
+        match parser.next() {
+            Ok(None) => break,
+            Ok(Some(lexopt::Arg::Long("help") | lexopt::Arg::Short('h'))) => return Ok(Command::Print(help())),
+            Ok(Some(lexopt::Arg::Long("version") | lexopt::Arg::Short('V'))) => {
+                return Ok(Command::Print(format!("ewma-proxy {}", env!("CARGO_PKG_VERSION"))));
+            }
+            Ok(Some(lexopt::Arg::Long(name))) => {
+                let name = name.to_string();
+                match parser.value().map(|v| v.into_string()) {
+                    Ok(Ok(value)) => flags.push((name, value)),
+                    _ => errors.push(format!("--{name}: wants a value")),
+                }
+            }
+            Ok(Some(lexopt::Arg::Value(v))) if command.is_none() => command = v.into_string().ok(),
+            Ok(Some(other)) => errors.push(other.unexpected().to_string()),
+            Err(e) => errors.push(e.to_string()),
+        }
+    }
+    let awaiting = match command.as_deref() {
+        None | Some("run") => false,
+        Some("await") => true,
+        Some(other) => {
+            errors.push(format!("{other}: no such command; there are run and await"));
+            false
+        }
+    };
+    let known = |name: &str| OPTIONS.iter().any(|o| o.flag == name) || (awaiting && name == "timeout");
+    errors.extend(flags.iter().filter(|(n, _)| !known(n)).map(|(n, _)| format!("--{n}: no such option; see --help")));
+    let mut reader = Reader { flags, env: &env, errors };
+    let command = if awaiting { reader.await_command() } else { reader.run() };
+    match command {
+        Some(command) if reader.errors.is_empty() => Ok(command),
+        _ => Err(reader.errors),
+    }
+}
+
+struct Reader<'a> {
+    flags: Vec<(String, String)>,
+    env: &'a dyn Fn(&str) -> Option<String>,
+    errors: Vec<String>,
+}
+
+impl Reader<'_> {
+    /// An option's text and what to call it in a message.
+    fn text(&self, flag: &str) -> Option<(String, String)> {
+        if let Some((_, v)) = self.flags.iter().rev().find(|(n, _)| n == flag) {
+            return Some((v.clone(), format!("--{flag}")));
+        }
+        let option = OPTIONS.iter().find(|o| o.flag == flag)?;
+        if let Some(v) = (self.env)(option.env).filter(|v| !v.is_empty()) {
+            return Some((v, option.env.to_string()));
+        }
+        (!option.default.is_empty()).then(|| (option.default.to_string(), format!("--{flag}")))
+    }
+
+    fn get<T>(&mut self, flag: &str, wants: &str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let (text, name) = self.text(flag)?;
+        let value = read(text.trim());
+        if value.is_none() {
+            self.errors.push(format!("{name}: {text:?} is not {wants}"));
+        }
+        value
+    }
+
+    fn number(&mut self, flag: &str, low: u64, high: u64) -> u64 {
+        let wants = format!("a number from {low} to {high}");
+        self.get(flag, &wants, |t| t.parse().ok().filter(|n| (low..=high).contains(n))).unwrap_or(low)
+    }
+
+    fn addr(&mut self, flag: &str) -> Option<SocketAddr> {
+        self.get(flag, "an address and port such as 127.0.0.1:9200", |t| t.parse().ok())
+    }
+
+    fn admin(&mut self) -> Option<SocketAddr> {
+        if self.text("admin").is_some_and(|(t, _)| t == "off") {
+            return None;
+        }
+        self.addr("admin")
+    }
+
+    fn await_command(&mut self) -> Option<Command> {
+        let admin = self.admin();
+        let timeout = match self.flags.iter().find(|(n, _)| n == "timeout").map(|(_, v)| v.parse()) {
+            None => 60,
+            Some(Ok(n)) => n,
+            Some(Err(_)) => {
+                self.errors.push("--timeout: wants a number of seconds".into());
+                60
+            }
+        };
+        if admin.is_none() && self.errors.is_empty() {
+            self.errors.push("--admin: off, so there is nobody to ask".into());
+        }
+        Some(Command::Await(admin?, timeout))
+    }
+
+    fn run(&mut self) -> Option<Command> {
+        let mut settings = Settings::default();
+        let policy = "one of ewma, peak-ewma, least-request, round-robin, random";
+        if let Some(policy) = self.get("policy", policy, read_policy) {
+            settings.tuning.policy = policy;
+        }
+        let explicit = self.flags.iter().any(|(n, _)| n == "decay-ms") || (self.env)("EWMA_PROXY_DECAY_MS").is_some();
+        settings.tuning.decay = self.number("decay-ms", 1, 600_000) as f64 * 1e6;
+        if settings.tuning.policy == Policy::PeakEwma && !explicit {
+            // As Linkerd has it.
+            settings.tuning.decay = 10e9;
+        }
+        let noise = |t: &str| t.parse::<f64>().ok().filter(|n| (0.0..=100.0).contains(n));
+        settings.tuning.noise = self.get("noise", "a number from 0 to 100", noise).unwrap_or(2.6);
+        settings.connect_timeout = self.number("connect-timeout-ms", 1, 60_000) * 1_000_000;
+        settings.wait = self.number("wait-ms", 0, 60_000) * 1_000_000;
+        let drain_seconds = self.number("drain-seconds", 0, 3_600);
+        let seed = self.get("seed", "a number", |t| t.parse().ok());
+        let level = self.get("log-level", "one of error, warn, info, debug", read_level).unwrap_or(Level::Info);
+        let admin = self.admin();
+        let namespace = self.text("namespace").map(|(t, _)| t);
+        // Kubernetes allows a list of files in KUBECONFIG; the first one counts here.
+        let kubeconfig = self.text("kubeconfig").and_then(|(t, _)| t.split(':').next().map(PathBuf::from));
+        let mode = self.mode()?;
+        Some(Command::Run(Box::new(Config { mode, namespace, kubeconfig, admin, settings, drain_seconds, seed, level })))
+    }
+
+    fn mode(&mut self) -> Option<Mode> {
+        let listen = self.addr("listen");
+        let endpoints = self.get("endpoints", "a list such as 127.0.0.1:9101,127.0.0.1:9102", |t| {
+            let list: Option<Vec<SocketAddr>> = t.split(',').map(|a| a.trim().parse().ok()).collect();
+            list.filter(|l| !l.is_empty())
+        });
+        let service = self.get("service", "a Service and port such as voting:8080", |t| {
+            let (name, port) = t.rsplit_once(':')?;
+            Some((name.to_string(), port.parse::<u16>().ok()?)).filter(|(n, _)| !n.is_empty())
+        });
+        let wants = "two networks of one size such as 10.96.0.0/16=127.9.0.0/16";
+        let redirect = self.get("redirect", wants, Redirect::parse);
+        match (listen, endpoints, service, redirect) {
+            (Some(listen), Some(endpoints), None, None) => Some(Mode::Static { listen, endpoints }),
+            (Some(listen), None, Some((name, port)), None) => Some(Mode::Service { listen, name, port }),
+            (None, None, None, Some(redirect)) => Some(Mode::Redirect(redirect)),
+            _ => {
+                if self.errors.is_empty() {
+                    let ways = "--listen with --endpoints, --listen with --service, or --redirect alone";
+                    self.errors.push(format!("nothing to balance: give {ways}; see --help"));
+                }
+                None
+            }
+        }
+    }
+}
+
+fn read_policy(text: &str) -> Option<Policy> {
+    Some(match text {
+        "ewma" => Policy::Ewma,
+        "peak-ewma" => Policy::PeakEwma,
+        "least-request" => Policy::LeastRequest,
+        "round-robin" => Policy::RoundRobin,
+        "random" => Policy::Random,
+        _ => return None,
+    })
+}
+
+fn read_level(text: &str) -> Option<Level> {
+    Some(match text {
+        "error" => Level::Error,
+        "warn" => Level::Warn,
+        "info" => Level::Info,
+        "debug" => Level::Debug,
+        _ => return None,
+    })
+}
+
+fn help() -> String {
+    let mut text = String::from(
+        "ewma-proxy: balances gRPC requests, not connections (P2C over a latency EWMA)\n\n\
+         usage: ewma-proxy [run] [options]\n\
+         \x20      ewma-proxy await [--admin ADDR:PORT] [--timeout S]   wait until the proxy is ready\n\n\
+         example: ewma-proxy --listen 127.0.0.1:9200 --endpoints 127.0.0.1:9101,127.0.0.1:9102\n\noptions:\n",
+    );
+    for o in OPTIONS {
+        let head = format!("--{} {}", o.flag, o.value);
+        let default = if o.default.is_empty() { String::new() } else { format!(" [{}]", o.default) };
+        text.push_str(&format!("  {head:<28} {}{default} (env {})\n", o.help, o.env));
+    }
+    text.push_str("\nexit codes: 0 ended as told, 2 bad options, 3 the environment (port taken, not ready, …)");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(args: &[&str], env: &[(&str, &str)]) -> Result<Command, Vec<String>> {
+        let env: Vec<(String, String)> = env.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect();
+        parse(args.iter().map(|a| a.into()), move |name| {
+            env.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone())
+        })
+    }
+
+    fn config(args: &[&str], env: &[(&str, &str)]) -> Config {
+        match read(args, env) {
+            Ok(Command::Run(c)) => *c,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_listener_and_endpoints_are_all_it_takes() {
+        let c = config(&["--listen", "127.0.0.1:1", "--endpoints", "127.0.0.1:2,127.0.0.1:3"], &[]);
+        assert!(matches!(c.mode, Mode::Static { endpoints, .. } if endpoints.len() == 2));
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_environment() {
+        let env = [("EWMA_PROXY_LISTEN", "127.0.0.1:1"), ("EWMA_PROXY_SERVICE", "voting:8080")];
+        let c = config(&["--listen=127.0.0.1:9"], &env);
+        assert_eq!(c.mode, Mode::Service { listen: "127.0.0.1:9".parse().unwrap(), name: "voting".into(), port: 8080 });
+    }
+
+    #[test]
+    fn all_bad_values_are_reported_together() {
+        let bad = ["--listen", "x", "--policy", "best", "--decay-ms", "0", "--nonsense", "1", "--endpoints", "y"];
+        let errors = read(&bad, &[("EWMA_PROXY_ADMIN", "z")]).unwrap_err();
+        for part in ["--listen", "--policy", "--decay-ms", "--nonsense", "--endpoints", "EWMA_PROXY_ADMIN"] {
+            assert!(errors.iter().any(|e| e.contains(part)), "{part} in {errors:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_to_balance_says_what_to_give() {
+        assert!(read(&[], &[]).unwrap_err()[0].contains("--endpoints"));
+    }
+
+    #[test]
+    fn a_redirect_moves_the_network_and_keeps_the_host() {
+        let r = Redirect::parse("127.5.0.0/24=127.5.9.0/24").unwrap();
+        assert_eq!(r.map("127.5.0.7".parse().unwrap()), Some("127.5.9.7".parse().unwrap()));
+        assert_eq!(r.map("127.6.0.7".parse().unwrap()), None);
+        assert_eq!(Redirect::parse("127.5.0.1/24=127.5.9.0/24"), None);
+        assert_eq!(Redirect::parse("127.5.0.0/24=127.5.0.0/16"), None);
+    }
+}

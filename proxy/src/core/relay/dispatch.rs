@@ -1,0 +1,253 @@
+//! From a call to an endpoint's stream: the pick, the connection, the queue of those that wait, the second try.
+//!
+//! A call is sent again only if its first try cannot have been processed: nothing was written, REFUSED_STREAM, or
+//! an identifier above GOAWAY's last (RFC 9113 §8.7). Each try goes to an endpoint of its own if there are others.
+
+use super::call::{CallId, ConnId, Leg};
+use super::{Action, Relay, Side};
+use crate::core::h2::connection::Role;
+use crate::core::h2::limits::Nanos;
+
+impl Relay {
+    /// Sends a call to an endpoint, `avoid` being the one that just failed it; without one it waits.
+    pub(super) fn dispatch(&mut self, call: CallId, avoid: Option<u32>, now: Nanos) {
+        let Some(c) = self.calls.get(call) else { return };
+        let target = c.target;
+        let Some(t) = self.targets.get_mut(target as usize) else { return };
+        let Some(endpoint) = t.pool.pick(now, avoid) else {
+            self.wait(call, now);
+            return;
+        };
+        let Some(conn) = self.conn_with_room(target, endpoint, now) else {
+            self.wait(call, now);
+            return;
+        };
+        self.send(call, endpoint, conn, now);
+    }
+
+    /// A connection to the endpoint with room for a stream: the fullest one that has some, so that few are used;
+    /// else a new one.
+    fn conn_with_room(&mut self, target: u32, endpoint: u32, now: Nanos) -> Option<ConnId> {
+        let info = &self.targets.get(target as usize)?.pool.get(endpoint)?.info;
+        let mut usable = 0;
+        for id in &info.conns {
+            let Some(Some(conn)) = self.conns.get(*id as usize) else { continue };
+            let open = !conn.closing && !conn.lost;
+            usable += usize::from(conn.h2.usable() && open);
+            if conn.h2.room() > 0 && open {
+                return Some(*id);
+            }
+        }
+        if usable >= self.settings.max_conns {
+            return None;
+        }
+        let addr = info.addr;
+        let deadline = now + self.settings.connect_timeout;
+        let id = self.insert(Role::Client, Side::Up { target, endpoint, connected: false, deadline });
+        if let Some(conn) = self.conn(id) {
+            conn.h2.cork(true);
+        }
+        self.targets[target as usize].pool.info_mut(endpoint)?.conns.push(id);
+        self.totals.connects += 1;
+        self.actions.push(Action::Connect(id, addr));
+        Some(id)
+    }
+
+    fn send(&mut self, call: CallId, endpoint: u32, id: ConnId, now: Nanos) {
+        let Some(c) = self.calls.get_mut(call) else { return };
+        let Some(fields) = c.fields.clone() else { return };
+        let body = std::mem::take(&mut c.body);
+        let trailers = c.trailers.clone();
+        let bare = c.ended && body.is_empty() && trailers.is_none();
+        let ends = c.ended && trailers.is_none();
+        let Some(conn) = self.conn(id) else { return };
+        let Some(slot) = conn.h2.open(call, &fields, bare) else { return };
+        let mut sent = 0;
+        if !body.is_empty() {
+            sent = conn.h2.send_data(slot, &body, ends);
+        }
+        if let Some(trailers) = trailers {
+            conn.h2.send_trailers(slot, &trailers);
+        }
+        self.touch(id);
+        let keep = body.len() <= self.settings.replay_body;
+        let Some(c) = self.calls.get_mut(call) else { return };
+        c.up = Some(Leg { conn: id, slot });
+        c.endpoint = Some(endpoint);
+        c.sent = now;
+        c.answered = false;
+        c.waiting = None;
+        c.tries = c.tries.saturating_add(1);
+        c.body = body;
+        if !keep {
+            c.whole = false;
+            c.body.clear();
+        }
+        let (target, down) = (c.target, c.down);
+        if let Some(t) = self.targets.get_mut(target as usize) {
+            t.pool.start(endpoint, now);
+        }
+        if let (Some(down), true) = (down, sent > 0) {
+            if let Some(conn) = self.conn(down.conn) {
+                conn.h2.release(down.slot, sent);
+            }
+            self.touch(down.conn);
+        }
+    }
+
+    /// No endpoint, or none with room: the call waits a while, if not too many do already.
+    fn wait(&mut self, call: CallId, now: Nanos) {
+        let max = self.settings.max_waiting;
+        let Some(c) = self.calls.get_mut(call) else { return };
+        let since = *c.waiting.get_or_insert(now);
+        let target = c.target;
+        let Some(t) = self.targets.get_mut(target as usize) else { return };
+        if t.waiting.len() >= max {
+            self.fail(call, 14, "too many requests wait for an endpoint", now);
+        } else if now.saturating_sub(since) >= self.settings.wait {
+            self.fail_waiting(call, now);
+        } else {
+            self.targets[target as usize].waiting.push_back(call);
+        }
+    }
+
+    fn fail_waiting(&mut self, call: CallId, now: Nanos) {
+        let Some(target) = self.calls.get(call).map(|c| c.target) else { return };
+        let Some(t) = self.targets.get(target as usize) else { return };
+        let why = if t.pool.is_empty() { "no endpoint is ready" } else { "all endpoints are at their stream limit" };
+        let text = format!("{why} for {}", t.name);
+        self.fail(call, 14, &text, now);
+    }
+
+    /// Room or endpoints have come: those that wait try again, oldest first.
+    pub(super) fn serve_waiting(&mut self, target: u32, now: Nanos) {
+        let Some(t) = self.targets.get_mut(target as usize) else { return };
+        let mut queue = std::mem::take(&mut t.waiting);
+        while let Some(call) = queue.pop_front() {
+            if self.calls.get(call).is_some_and(|c| c.waiting.is_some() && c.target == target) {
+                self.dispatch(call, None, now);
+            }
+            let Some(t) = self.targets.get_mut(target as usize) else { return };
+            if !t.waiting.is_empty() {
+                // Still none: keep the order, this one first.
+                t.waiting.append(&mut queue);
+                return;
+            }
+        }
+    }
+
+    /// Those that have waited too long fail.
+    pub(super) fn expire_waiting(&mut self, now: Nanos) {
+        for target in 0..self.targets.len() {
+            while let Some(call) = self.targets[target].waiting.front().copied() {
+                let since = self.calls.get(call).and_then(|c| c.waiting);
+                match since {
+                    Some(since) if now.saturating_sub(since) < self.settings.wait => break,
+                    Some(_) => {
+                        self.targets[target].waiting.pop_front();
+                        self.fail_waiting(call, now);
+                    }
+                    None => {
+                        self.targets[target].waiting.pop_front();
+                    }
+                }
+            }
+        }
+    }
+
+    /// May this call be sent again, its try so far not having been processed?
+    pub(super) fn can_replay(&self, call: CallId) -> bool {
+        self.calls.get(call).is_some_and(|c| {
+            c.whole && !c.responded && c.down.is_some() && c.tries < self.settings.max_tries
+        })
+    }
+
+    /// Takes a call off its server's stream and sends it elsewhere.
+    pub(super) fn replay(&mut self, call: CallId, from: ConnId, now: Nanos) {
+        let Some(c) = self.calls.get_mut(call) else { return };
+        let (target, avoid, answered) = (c.target, c.endpoint.take(), c.answered);
+        let leg = c.up.take();
+        self.totals.replays += 1;
+        if let Some(leg) = leg {
+            if let Some(conn) = self.conn(from) {
+                conn.h2.remove(leg.slot);
+            }
+        }
+        if let (Some(t), Some(endpoint)) = (self.targets.get_mut(target as usize), avoid) {
+            t.pool.finish(endpoint, answered);
+        }
+        self.dispatch(call, avoid, now);
+    }
+
+    /// The connection to an endpoint is there.
+    pub fn connected(&mut self, id: ConnId, now: Nanos) {
+        let Some(conn) = self.conn(id) else { return };
+        if let Side::Up { connected, .. } = &mut conn.side {
+            *connected = true;
+        }
+        conn.h2.cork(false);
+        self.pump(id, now);
+        self.feed(now);
+    }
+
+    /// A connection's socket is closed, or never came to be. Its number is free from now on.
+    pub fn closed(&mut self, id: ConnId, now: Nanos) {
+        self.lose(id, now);
+        // The number may be given out again before the owner looks at what it was to do with it.
+        self.actions.retain(|a| !matches!(a, Action::Connect(n, _) | Action::Close(n) if *n == id));
+        let Some(conn) = self.conns.get_mut(id as usize).and_then(Option::take) else { return };
+        self.free.push(id);
+        match conn.side {
+            Side::Down { .. } => self.totals.downstream -= 1,
+            Side::Up { target, endpoint, .. } => {
+                if let Some(info) = self.targets.get_mut(target as usize).and_then(|t| t.pool.info_mut(endpoint)) {
+                    info.conns.retain(|c| *c != id);
+                }
+                self.serve_waiting(target, now);
+            }
+        }
+        self.feed(now);
+    }
+
+    /// Ends all calls of a connection that can carry them no longer.
+    pub(super) fn lose(&mut self, id: ConnId, now: Nanos) {
+        let Some(conn) = self.conn(id) else { return };
+        if std::mem::replace(&mut conn.lost, true) {
+            return;
+        }
+        let side = conn.side;
+        let calls = conn.h2.calls();
+        match side {
+            Side::Down { .. } => calls.into_iter().for_each(|(slot, call)| self.client_gone(id, slot, call, now)),
+            Side::Up { target, endpoint, connected, .. } => {
+                if !connected {
+                    self.totals.connect_failures += 1;
+                    if let Some(t) = self.targets.get_mut(target as usize) {
+                        t.pool.unreachable(endpoint, now);
+                    }
+                }
+                for (slot, call) in calls {
+                    self.server_gone(id, slot, call, connected, now);
+                }
+            }
+        }
+    }
+
+    fn server_gone(&mut self, id: ConnId, slot: u32, call: CallId, connected: bool, now: Nanos) {
+        if !connected {
+            // Nothing was written: what waited in the stream is the body, however long.
+            let taken = self.conn(id).map(|c| c.h2.take_pending(slot)).unwrap_or_default();
+            if let Some(c) = self.calls.get_mut(call) {
+                if !c.whole {
+                    c.body = taken.0;
+                    c.whole = true;
+                }
+            }
+            if self.can_replay(call) {
+                self.replay(call, id, now);
+                return;
+            }
+        }
+        self.fail(call, 14, "the connection to the endpoint was lost", now);
+    }
+}

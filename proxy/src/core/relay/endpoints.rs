@@ -1,0 +1,125 @@
+//! Targets and their endpoints: what the discovery says, applied as a difference.
+//!
+//! An endpoint is known by UID and address. One that leaves gets no new request and finishes those it has; its
+//! counters stay readable for a while. Knows nothing of where endpoints come from.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::{EndpointStats, Relay, Target, Upstream};
+use crate::core::balance::pool::Pool;
+use crate::core::h2::limits::Nanos;
+
+/// How long an endpoint's counters outlive it (ns): a few intervals of whoever scrapes them.
+const REMEMBER: Nanos = 120_000_000_000;
+
+/// An endpoint as the discovery gives it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EndpointInfo {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Its pod's name, or its address.
+    pub pod: Arc<str>,
+    /// Its pod's UID, or its address.
+    pub uid: Arc<str>,
+}
+
+impl Relay {
+    /// A new target, without endpoints.
+    pub fn add_target(&mut self, name: &str) -> u32 {
+        let number = self.targets.len() as u32;
+        let pool = Pool::new(self.settings.tuning, self.seed.wrapping_add(u64::from(number)));
+        let unserved = EndpointStats::default();
+        self.targets.push(Target { name: name.into(), pool, unserved, waiting: VecDeque::new() });
+        number
+    }
+
+    /// The endpoints of a target from now on.
+    pub fn set_endpoints(&mut self, target: u32, wanted: &[EndpointInfo], now: Nanos) {
+        let Some(t) = self.targets.get_mut(target as usize) else { return };
+        let same = |u: &Upstream, e: &EndpointInfo| u.addr == e.addr && u.uid == e.uid;
+        let mut leaving = Vec::new();
+        let mut known = vec![false; wanted.len()];
+        let index: std::collections::HashMap<_, _> =
+            wanted.iter().enumerate().map(|(i, e)| ((e.addr, e.uid.clone()), i)).collect();
+        for (i, e) in t.pool.active() {
+            match index.get(&(e.info.addr, e.info.uid.clone())) {
+                Some(at) if same(&e.info, &wanted[*at]) => known[*at] = true,
+                _ => leaving.push(i),
+            }
+        }
+        for i in leaving {
+            self.retire(target, i, now);
+        }
+        let Some(t) = self.targets.get_mut(target as usize) else { return };
+        for (at, e) in wanted.iter().enumerate() {
+            // The same endpoint named twice counts once.
+            if known[at] || index.get(&(e.addr, e.uid.clone())) != Some(&at) {
+                continue;
+            }
+            let (pod, uid) = (e.pod.clone(), e.uid.clone());
+            let stats = EndpointStats::default();
+            t.pool.add(Upstream { addr: e.addr, pod, uid, conns: vec![], tcp: 0, stats, gone: None }, now);
+        }
+        self.serve_waiting(target, now);
+        self.feed(now);
+    }
+
+    fn retire(&mut self, target: u32, endpoint: u32, now: Nanos) {
+        let Some(t) = self.targets.get_mut(target as usize) else { return };
+        t.pool.remove(endpoint);
+        let conns = match t.pool.info_mut(endpoint) {
+            Some(info) => {
+                info.gone = Some(now);
+                info.conns.clone()
+            }
+            None => return,
+        };
+        for id in conns {
+            if let Some(conn) = self.conn(id) {
+                conn.h2.retire();
+            }
+            self.close_if_done(id);
+        }
+    }
+
+    /// Forgets endpoints that left long ago.
+    pub(super) fn reclaim(&mut self, now: Nanos) {
+        for t in &mut self.targets {
+            let old: Vec<u32> = t
+                .pool
+                .all()
+                .filter(|(_, e)| e.info.conns.is_empty() && e.info.tcp == 0)
+                .filter(|(_, e)| e.info.gone.is_some_and(|g| now.saturating_sub(g) > REMEMBER))
+                .map(|(i, _)| i)
+                .collect();
+            for i in old {
+                t.pool.reclaim(i);
+            }
+        }
+    }
+}
+
+/// Connections that are passed through as a whole.
+impl Relay {
+    /// An endpoint for a connection: of two by chance the one with fewer such connections. The caller reports the
+    /// end by [`Relay::end_connection`].
+    pub fn pick_connection(&mut self, target: u32, now: Nanos) -> Option<(u32, SocketAddr)> {
+        let t = self.targets.get_mut(target as usize)?;
+        let first = t.pool.pick(now, None)?;
+        let second = t.pool.pick(now, Some(first))?;
+        let tcp = |i: u32| t.pool.get(i).map_or(usize::MAX, |e| e.info.tcp);
+        let chosen = if tcp(second) < tcp(first) { second } else { first };
+        let info = t.pool.info_mut(chosen)?;
+        info.tcp += 1;
+        Some((chosen, info.addr))
+    }
+
+    /// A connection that was passed through has ended.
+    pub fn end_connection(&mut self, target: u32, endpoint: u32) {
+        if let Some(info) = self.targets.get_mut(target as usize).and_then(|t| t.pool.info_mut(endpoint)) {
+            info.tcp = info.tcp.saturating_sub(1);
+        }
+    }
+}

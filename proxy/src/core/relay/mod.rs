@@ -1,0 +1,344 @@
+//! Joins clients' streams to servers' streams: the whole proxy but its sockets.
+//!
+//! Life of a request: bytes of a client's connection come in by [`Relay::received`] → `h2` makes events of them →
+//! `downstream` starts a call → `dispatch` picks an endpoint and opens a stream to it → the answer's events arrive
+//! in `upstream` and go to the client's stream → `finish` counts the call, once. Output waits in the connections;
+//! [`Relay::take_dirty`] says which have some, [`Relay::take_actions`] what to connect and close.
+//!
+//! Must not know: sockets, clocks, threads; Kubernetes. Time is an argument everywhere.
+
+mod call;
+mod dispatch;
+mod downstream;
+mod drain;
+mod endpoints;
+mod finish;
+mod respond;
+mod stats;
+mod upstream;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+pub use call::{Call, CallId, Code, ConnId, Leg};
+pub use endpoints::EndpointInfo;
+pub use stats::{EndpointStats, RouteStats, Routes, Totals, BOUNDS};
+
+use super::balance::pool::{Pool, Tuning};
+use super::h2::connection::{Connection, Fatal, Role};
+use super::h2::limits::{Limits, Nanos};
+use call::Calls;
+
+/// What bounds the relay and how it waits. Times in ns, sizes in bytes.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The balancer's.
+    pub tuning: Tuning,
+    /// HTTP/2's.
+    pub limits: Limits,
+    /// Connections to one endpoint: a second one is opened only when the first has no room for a stream.
+    pub max_conns: usize,
+    /// How long a connection attempt may take. 1 s: within a cluster it takes a millisecond or never succeeds.
+    pub connect_timeout: Nanos,
+    /// How long a request waits for an endpoint or for room, before it fails with UNAVAILABLE.
+    pub wait: Nanos,
+    /// Requests of one service port that may wait so.
+    pub max_waiting: usize,
+    /// How much of a request's body is kept so that it can be sent again if the first try was not processed.
+    pub replay_body: usize,
+    /// Picks for one request.
+    pub max_tries: u8,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            tuning: Tuning::default(),
+            limits: Limits::default(),
+            max_conns: 8,
+            connect_timeout: 1_000_000_000,
+            wait: 3_000_000_000,
+            max_waiting: 10_000,
+            replay_body: 16 << 10,
+            max_tries: 4,
+        }
+    }
+}
+
+/// What the owner of the sockets is to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Connect to this address, then call [`Relay::connected`] or [`Relay::closed`].
+    Connect(ConnId, SocketAddr),
+    /// Write what is left of the output, as far as it goes at once, and close.
+    Close(ConnId),
+}
+
+/// An endpoint as the pool remembers it.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Its pod's name, or its address.
+    pub pod: Arc<str>,
+    /// Its pod's UID, or its address: an address that another pod took over is another endpoint.
+    pub uid: Arc<str>,
+    /// Open connections to it.
+    pub conns: Vec<ConnId>,
+    /// Connections passed through to it as a whole.
+    pub tcp: usize,
+    /// Its calls.
+    pub stats: EndpointStats,
+    /// When it left the pool.
+    pub gone: Option<Nanos>,
+}
+
+/// One service port: where clients' requests go.
+pub struct Target {
+    /// `namespace/name:port`, or the list of addresses.
+    pub name: Arc<str>,
+    /// Its endpoints.
+    pub pool: Pool<Upstream>,
+    /// Calls that found no endpoint.
+    pub unserved: EndpointStats,
+    waiting: VecDeque<CallId>,
+}
+
+/// Which way a connection goes, and to whom.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Side {
+    Down { target: u32 },
+    Up { target: u32, endpoint: u32, connected: bool, deadline: Nanos },
+}
+
+struct Conn {
+    h2: Connection,
+    side: Side,
+    /// Received bytes that are less than a frame.
+    rest: Vec<u8>,
+    dirty: bool,
+    /// The owner was told to close it.
+    closing: bool,
+    /// Its calls have ended; it takes no more.
+    lost: bool,
+    /// The second GOAWAY is due then, if no PING has come back.
+    drain_due: Option<Nanos>,
+}
+
+/// The proxy's core. See the module's text.
+pub struct Relay {
+    settings: Settings,
+    limits: Rc<Limits>,
+    conns: Vec<Option<Box<Conn>>>,
+    free: Vec<ConnId>,
+    calls: Calls,
+    targets: Vec<Target>,
+    routes: Routes,
+    totals: Totals,
+    actions: Vec<Action>,
+    dirty: Vec<ConnId>,
+    faults: Vec<(ConnId, Fatal)>,
+    hungry: Vec<u32>,
+    seed: u64,
+    draining: bool,
+}
+
+impl Relay {
+    /// A relay without targets; `seed` decides all its picks.
+    pub fn new(settings: Settings, seed: u64) -> Self {
+        let limits = Rc::new(settings.limits.clone());
+        Self {
+            settings,
+            limits,
+            conns: vec![],
+            free: vec![],
+            calls: Calls::default(),
+            targets: vec![],
+            routes: Routes::default(),
+            totals: Totals::default(),
+            actions: vec![],
+            dirty: vec![],
+            faults: vec![],
+            hungry: vec![],
+            seed,
+            draining: false,
+        }
+    }
+
+    /// A client connected for this target; the number names its connection from now on.
+    pub fn accepted(&mut self, target: u32, now: Nanos) -> ConnId {
+        self.totals.accepted += 1;
+        self.totals.downstream += 1;
+        let id = self.insert(Role::Server, Side::Down { target });
+        if self.draining {
+            self.drain_conn(id, now);
+        }
+        id
+    }
+
+    fn insert(&mut self, role: Role, side: Side) -> ConnId {
+        let h2 = Connection::new(role, self.limits.clone());
+        let conn = Conn { h2, side, rest: vec![], dirty: false, closing: false, lost: false, drain_due: None };
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.conns[id as usize] = Some(Box::new(conn));
+                id
+            }
+            None => {
+                self.conns.push(Some(Box::new(conn)));
+                (self.conns.len() - 1) as ConnId
+            }
+        };
+        self.touch(id);
+        id
+    }
+
+    /// Bytes came in on a connection.
+    pub fn received(&mut self, id: ConnId, bytes: &[u8], now: Nanos) {
+        let Some(conn) = self.conn(id) else { return };
+        if conn.closing || conn.lost {
+            return;
+        }
+        let mut joined = std::mem::take(&mut conn.rest);
+        let input = if joined.is_empty() {
+            bytes
+        } else {
+            joined.extend_from_slice(bytes);
+            &joined[..]
+        };
+        let mut at = 0;
+        loop {
+            let Some(conn) = self.conn(id) else { return };
+            match conn.h2.next_event(input, &mut at, now) {
+                Ok(Some(event)) => match conn.side {
+                    Side::Down { .. } => self.on_downstream(id, event, input, now),
+                    Side::Up { .. } => self.on_upstream(id, event, input, now),
+                },
+                Ok(None) => break,
+                Err(fault) => {
+                    self.totals.faults += 1;
+                    if self.faults.len() < 100 {
+                        self.faults.push((id, fault));
+                    }
+                    self.close(id, now);
+                    return;
+                }
+            }
+        }
+        if let Some(conn) = self.conn(id) {
+            conn.rest = if at == input.len() { Vec::new() } else { input[at..].to_vec() };
+        }
+        self.touch(id);
+        self.close_if_done(id);
+        self.feed(now);
+    }
+
+    /// The output of a connection; hand [`Relay::wrote`] what went out.
+    pub fn output(&self, id: ConnId) -> &[u8] {
+        self.conns.get(id as usize).and_then(Option::as_ref).map_or(&[], |c| c.h2.output())
+    }
+
+    /// `n` bytes of a connection's output went out. What waited for room in it follows.
+    pub fn wrote(&mut self, id: ConnId, n: usize, now: Nanos) {
+        let Some(conn) = self.conn(id) else { return };
+        conn.h2.written(n);
+        if conn.h2.wants_pump() {
+            self.pump(id, now);
+        }
+    }
+
+    /// Connections whose output may have grown since the last call, into `into`.
+    pub fn take_dirty(&mut self, into: &mut Vec<ConnId>) {
+        into.clear();
+        std::mem::swap(into, &mut self.dirty);
+        for id in into.iter() {
+            if let Some(Some(conn)) = self.conns.get_mut(*id as usize) {
+                conn.dirty = false;
+            }
+        }
+    }
+
+    /// What to connect and close, in order.
+    pub fn take_actions(&mut self, into: &mut Vec<Action>) {
+        into.clear();
+        std::mem::swap(into, &mut self.actions);
+    }
+
+    /// Peers' faults since the last call, for the log.
+    pub fn take_faults(&mut self) -> Vec<(ConnId, Fatal)> {
+        std::mem::take(&mut self.faults)
+    }
+
+    /// Sends what windows and output now allow; whoever sent those bytes gets credit for them.
+    fn pump(&mut self, id: ConnId, now: Nanos) {
+        while let Some((slot, n)) = self.conn(id).and_then(|c| c.h2.pump()) {
+            let Some(call) = self.call_of(id, slot) else { continue };
+            self.credit_other(id, call, n);
+            self.tidy(call, now);
+        }
+        self.touch(id);
+    }
+
+    /// `n` bytes have left a call's stream on `id`: its other stream may receive as many.
+    fn credit_other(&mut self, id: ConnId, call: CallId, n: usize) {
+        let Some(c) = self.calls.get(call) else { return };
+        let other = if c.down.is_some_and(|l| l.conn == id) { c.up } else { c.down };
+        if let Some(leg) = other {
+            if let Some(conn) = self.conn(leg.conn) {
+                conn.h2.release(leg.slot, n);
+            }
+            self.touch(leg.conn);
+        }
+    }
+
+    fn conn(&mut self, id: ConnId) -> Option<&mut Conn> {
+        self.conns.get_mut(id as usize)?.as_deref_mut()
+    }
+
+    fn call_of(&mut self, id: ConnId, slot: u32) -> Option<CallId> {
+        self.conn(id)?.h2.stream(slot).map(|s| s.call)
+    }
+
+    /// Notes that a connection has output.
+    fn touch(&mut self, id: ConnId) {
+        let Some(Some(conn)) = self.conns.get_mut(id as usize) else { return };
+        if !conn.dirty {
+            conn.dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    /// Counters for whoever reports them.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// The routes seen.
+    pub fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    /// All targets by number.
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    /// Calls under way.
+    pub fn calls(&self) -> usize {
+        self.calls.len()
+    }
+}
+
+impl Relay {
+    /// For each connection: bytes received and not credited by it, bytes its streams hold, streams; all 0 once all
+    /// calls have ended, whatever became of them. For tests of leaks.
+    pub fn debts(&self) -> Vec<(i64, usize, usize)> {
+        let debt = |c: &Conn| {
+            let (connection, _, held) = c.h2.window_debt();
+            (connection, held, c.h2.streams())
+        };
+        self.conns.iter().flatten().map(|c| debt(c)).collect()
+    }
+}

@@ -1,0 +1,14 @@
+//! Drives the core: sockets, the clock, the event loop.
+//!
+//! - `worker`: one thread, one loop: read all that is ready, let the core work, write once per connection;
+//! - `listener`: where clients connect, and which target that means;
+//! - `sniff`: the first bytes of a connection: HTTP/2 or not;
+//! - `opaque`: connections that are not HTTP/2, passed through byte by byte;
+//! - `message`: what other threads tell a worker and ask of it.
+
+pub mod listener;
+pub mod message;
+mod opaque;
+mod slab;
+mod sniff;
+pub mod worker;

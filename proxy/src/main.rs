@@ -1,0 +1,33 @@
+//! The program: options → a running proxy, or a waiting one. Prints errors, sets exit codes; nothing else.
+
+use std::process::ExitCode;
+
+use ewma_proxy::config::{parse, Command};
+use ewma_proxy::run;
+
+fn main() -> ExitCode {
+    let command = match parse(std::env::args_os().skip(1), |name| std::env::var(name).ok()) {
+        Ok(command) => command,
+        Err(errors) => {
+            for error in errors {
+                eprintln!("ewma-proxy: {error}");
+            }
+            return ExitCode::from(2);
+        }
+    };
+    let outcome = match command {
+        Command::Print(text) => {
+            println!("{text}");
+            Ok(())
+        }
+        Command::Await(admin, seconds) => run::wait_until_ready(admin, seconds),
+        Command::Run(config) => run::run(*config),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ewma-proxy: {error}");
+            ExitCode::from(3)
+        }
+    }
+}

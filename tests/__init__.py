@@ -1,0 +1,1 @@
+"""The tests: unit (no processes of the lab), local (the embedded cluster)."""

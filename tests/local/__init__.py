@@ -1,0 +1,1 @@
+"""Tests against the embedded cluster: real processes, no root, no Docker."""
