@@ -35,7 +35,8 @@ pub struct PeerSettings {
     pub initial_window: u32,
     /// SETTINGS_MAX_FRAME_SIZE, bytes, at most what we use.
     pub max_frame: usize,
-    /// SETTINGS_MAX_CONCURRENT_STREAMS. 100 until the peer has spoken: RFC 9113 §6.5.2 recommends no peer go below.
+    /// SETTINGS_MAX_CONCURRENT_STREAMS. 1 until the peer has spoken: gRPC's C core resets streams above its limit
+    /// with ENHANCE_YOUR_CALM, which forbids a second try.
     pub max_streams: u32,
 }
 
@@ -197,7 +198,7 @@ impl Connection {
             decoder: Decoder::new(4096),
             encoder: Encoder::new(),
             table: Table::default(),
-            peer: PeerSettings { initial_window: 65_535, max_frame: frame::MAX_FRAME, max_streams: 100 },
+            peer: PeerSettings { initial_window: 65_535, max_frame: frame::MAX_FRAME, max_streams: 1 },
             send: SendWindow::new(65_535),
             recv: RecvWindow::new(limits.conn_window.max(65_535)),
             credit: Credit::default(),

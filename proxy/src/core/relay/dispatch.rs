@@ -14,15 +14,21 @@ impl Relay {
         let Some(c) = self.calls.get(call) else { return };
         let target = c.target;
         let Some(t) = self.targets.get_mut(target as usize) else { return };
-        let Some(endpoint) = t.pool.pick(now, avoid) else {
+        let Some(first) = t.pool.pick(now, avoid) else {
             self.wait(call, now);
             return;
         };
-        let Some(conn) = self.conn_with_room(target, endpoint, now) else {
-            self.wait(call, now);
+        if let Some(conn) = self.conn_with_room(target, first, now) {
+            self.send(call, first, conn, now);
             return;
-        };
-        self.send(call, endpoint, conn, now);
+        }
+        // It is full, or its connection is still being made: another one may take the call.
+        let second = self.targets.get_mut(target as usize).and_then(|t| t.pool.pick(now, Some(first)));
+        let other = second.filter(|s| *s != first && Some(*s) != avoid);
+        match other.and_then(|e| self.conn_with_room(target, e, now).map(|conn| (e, conn))) {
+            Some((endpoint, conn)) => self.send(call, endpoint, conn, now),
+            None => self.wait(call, now),
+        }
     }
 
     /// A connection to the endpoint with room for a stream: the fullest one that has some, so that few are used;
@@ -36,6 +42,10 @@ impl Relay {
             usable += usize::from(conn.h2.usable() && open);
             if conn.h2.room() > 0 && open {
                 return Some(*id);
+            }
+            if open && !conn.h2.greeted() {
+                // How many streams it takes is about to be known: not worth another connection.
+                return None;
             }
         }
         if usable >= self.settings.max_conns {
