@@ -38,13 +38,31 @@ pub const OPTIONS: &[Opt] = &[
     opt("listen", "EWMA_PROXY_LISTEN", "ADDR:PORT", "", "where clients connect, with --endpoints or --service"),
     opt("endpoints", "EWMA_PROXY_ENDPOINTS", "ADDR:PORT,…", "", "a fixed list of endpoints; no Kubernetes needed"),
     opt("service", "EWMA_PROXY_SERVICE", "NAME:PORT", "", "balance over this Service of the namespace"),
-    opt("redirect", "EWMA_PROXY_REDIRECT", "NET=NET", "", "stand in for each Service's cluster IP, moved into the second /24 or wider network"),
-    opt("namespace", "EWMA_PROXY_NAMESPACE", "NAME", "", "namespace whose Services are balanced (default: the pod's own)"),
+    opt(
+        "redirect",
+        "EWMA_PROXY_REDIRECT",
+        "NET=NET",
+        "",
+        "stand in for each Service's cluster IP, moved into the second /24 or wider network",
+    ),
+    opt(
+        "namespace",
+        "EWMA_PROXY_NAMESPACE",
+        "NAME",
+        "",
+        "namespace whose Services are balanced (default: the pod's own)",
+    ),
     opt("kubeconfig", "KUBECONFIG", "FILE", "", "how to reach the API server (default: the pod's service account)"),
     opt("admin", "EWMA_PROXY_ADMIN", "ADDR:PORT", "127.0.0.1:9191", "metrics, health and endpoints; `off` for none"),
     opt("policy", "EWMA_PROXY_POLICY", "NAME", "ewma", "ewma, peak-ewma, least-request, round-robin or random"),
     opt("decay-ms", "EWMA_PROXY_DECAY_MS", "MS", "1000", "time constant of the latency average"),
-    opt("noise", "EWMA_PROXY_NOISE", "N", "2.6", "standard errors by which two costs must differ to count as different"),
+    opt(
+        "noise",
+        "EWMA_PROXY_NOISE",
+        "N",
+        "2.6",
+        "standard errors by which two costs must differ to count as different",
+    ),
     opt("connect-timeout-ms", "EWMA_PROXY_CONNECT_TIMEOUT_MS", "MS", "1000", "how long a connection attempt may take"),
     opt("wait-ms", "EWMA_PROXY_WAIT_MS", "MS", "3000", "how long a request waits for an endpoint"),
     opt("drain-seconds", "EWMA_PROXY_DRAIN_SECONDS", "S", "25", "how long SIGTERM waits for requests under way"),
@@ -280,7 +298,16 @@ impl Reader<'_> {
         // Kubernetes allows a list of files in KUBECONFIG; the first one counts here.
         let kubeconfig = self.text("kubeconfig").and_then(|(t, _)| t.split(':').next().map(PathBuf::from));
         let mode = self.mode()?;
-        Some(Command::Run(Box::new(Config { mode, namespace, kubeconfig, admin, settings, drain_seconds, seed, level })))
+        Some(Command::Run(Box::new(Config {
+            mode,
+            namespace,
+            kubeconfig,
+            admin,
+            settings,
+            drain_seconds,
+            seed,
+            level,
+        })))
     }
 
     fn mode(&mut self) -> Option<Mode> {
@@ -353,9 +380,7 @@ mod tests {
 
     fn read(args: &[&str], env: &[(&str, &str)]) -> Result<Command, Vec<String>> {
         let env: Vec<(String, String)> = env.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect();
-        parse(args.iter().map(|a| a.into()), move |name| {
-            env.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone())
-        })
+        parse(args.iter().map(|a| a.into()), move |name| env.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()))
     }
 
     fn config(args: &[&str], env: &[(&str, &str)]) -> Config {

@@ -10,6 +10,7 @@ pub mod config;
 pub mod core;
 pub mod discover;
 pub mod io;
+pub mod kube;
 
 pub mod log;
 pub mod run;

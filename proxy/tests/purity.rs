@@ -4,8 +4,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const FORBIDDEN: [&str; 14] = [
-    "std::net::Tcp", "std::net::Udp", "std::time", "std::thread", "std::fs", "std::env", "std::io", "std::process",
-    "std::sync::Mutex", "mio", "socket2", "Instant", "SystemTime", "RandomState",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "std::time",
+    "std::thread",
+    "std::fs",
+    "std::env",
+    "std::io",
+    "std::process",
+    "std::sync::Mutex",
+    "mio",
+    "socket2",
+    "Instant",
+    "SystemTime",
+    "RandomState",
 ];
 
 fn files(dir: &Path, into: &mut Vec<PathBuf>) {

@@ -71,7 +71,11 @@ fn trailers_only_answers_keep_their_status() {
     let c = w.client();
     let slot = w.call(c, "/x", b"a", true);
     let s = w.server(1).order[0];
-    w.server(1).h2.send_head(s, &list(&[(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "5")]), true);
+    w.server(1).h2.send_head(
+        s,
+        &list(&[(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "5")]),
+        true,
+    );
     w.settle();
     let seen = w.seen(c, slot);
     assert_eq!((seen.get("grpc-status").as_deref(), seen.heads.len(), seen.ended), (Some("5"), 1, true));
@@ -194,7 +198,11 @@ fn calls_above_goaways_last_are_sent_again_and_those_below_finish() {
     let second = w.call(c, "/b", b"b", true);
     assert_eq!(w.seen(c, second).get("grpc-status").as_deref(), Some("0"));
     let old = w.servers.values_mut().find(|(_, p)| p.answers == Answers::No).unwrap();
-    old.1.h2.send_head(s, &list(&[(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "0")]), true);
+    old.1.h2.send_head(
+        s,
+        &list(&[(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "0")]),
+        true,
+    );
     w.settle();
     assert_eq!(w.seen(c, first).get("grpc-status").as_deref(), Some("0"));
     assert_eq!(w.servers.len(), 1, "the connection that was going away is closed");
@@ -284,7 +292,11 @@ fn the_servers_stream_limit_is_kept_and_all_calls_are_served() {
             peer.answers = Answers::Echo;
             let open: Vec<u32> = peer.h2.calls().into_iter().map(|(s, _)| s).collect();
             for s in open {
-                peer.h2.send_head(s, &list(&[(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "0")]), true);
+                peer.h2.send_head(
+                    s,
+                    &list(&[(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "0")]),
+                    true,
+                );
                 peer.sweep(s);
             }
         }
@@ -311,7 +323,11 @@ fn an_endpoint_that_leaves_finishes_its_calls_and_gets_no_new_ones() {
     }
     assert_eq!(w.served(1), before);
     let s = w.server(1).order[0];
-    w.server(1).h2.send_head(s, &list(&[(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "0")]), true);
+    w.server(1).h2.send_head(
+        s,
+        &list(&[(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "0")]),
+        true,
+    );
     w.settle();
     assert!(open.iter().all(|slot| w.seen(c, *slot).get("grpc-status").as_deref() == Some("0")));
     assert!(!w.servers.values().any(|(a, _)| *a == addr(1)), "its connection is closed");
@@ -341,7 +357,11 @@ fn draining_tells_clients_finishes_their_calls_and_ends() {
     assert!(w.clients[&c].goaway.is_some());
     assert!(!w.relay.drained());
     let s = w.server(1).order[0];
-    w.server(1).h2.send_head(s, &list(&[(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "0")]), true);
+    w.server(1).h2.send_head(
+        s,
+        &list(&[(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "0")]),
+        true,
+    );
     let mut peer = None;
     for _ in 0..10 {
         w.settle();

@@ -1,13 +1,16 @@
 //! The pure core: bytes, `now` and a seed in, actions out. No sockets, clocks, threads or global chance in here; a
 //! test (`tests/purity.rs`) looks for them.
 //!
+//! - `slices`, `catalog`: what Kubernetes reports → endpoint sets;
 //! - `detect`: HTTP/2 or not;
 //! - `h2`: one HTTP/2 connection as a state machine;
 //! - `balance`: which endpoint gets the next request;
 //! - `relay`: joins clients' streams to servers' streams by those two.
 
 pub mod balance;
+pub mod catalog;
 pub mod detect;
 pub mod h2;
 pub mod relay;
 pub mod rng;
+pub mod slices;

@@ -135,7 +135,8 @@ impl Worker {
     pub fn add_target(&mut self, key: &str, listen: &[SocketAddr]) -> io::Result<u32> {
         let target = self.target(&key.into());
         for addr in listen {
-            self.listen(*addr, target).map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {addr}: {e}")))?;
+            self.listen(*addr, target)
+                .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {addr}: {e}")))?;
         }
         Ok(target)
     }

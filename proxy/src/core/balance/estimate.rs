@@ -50,7 +50,8 @@ impl Estimate {
     pub fn sample(&mut self, latency: f64, now: Nanos, decay: f64) {
         self.samples = self.samples.saturating_add(1);
         let idle = now.saturating_sub(self.last) as f64;
-        let w = (1.0 - (-idle / decay).exp()).max(MIN_WEIGHT).min(0.5).max(1.0 / f64::from(self.samples));
+        let recent = (1.0 - (-idle / decay).exp()).clamp(MIN_WEIGHT, 0.5);
+        let w = recent.max(1.0 / f64::from(self.samples));
         let d = latency - self.mean;
         if self.samples > PEAK_SAMPLES && d > PEAK_DEVIATIONS * self.deviation() && latency > self.peak(now) {
             self.peak = latency;

@@ -123,7 +123,8 @@ fn a_pod_that_slows_by_200_ms_is_left_at_once() {
     }
     let (mut first, mut total, mut later, mut before) = (0, 0, vec![], vec![]);
     for seed in 0..20 {
-        let all = run(&Run { policy: Policy::Ewma, pods: 5, rate: 500.0, seconds: 30.0, service: slow, fifo: false, seed });
+        let all =
+            run(&Run { policy: Policy::Ewma, pods: 5, rate: 500.0, seconds: 30.0, service: slow, fifo: false, seed });
         for (t, pod, latency) in all {
             match t {
                 t if (5.0..10.0).contains(&t) => before.push(latency),
@@ -138,7 +139,12 @@ fn a_pod_that_slows_by_200_ms_is_left_at_once() {
     }
     let share = first as f64 / total as f64;
     let (slow, well) = (p99(&mut later), p99(&mut before));
-    println!("slow pod: {:.2} % in the first second, p99 {:.2} against {:.2} ms", share * 100.0, slow * 1e3, well * 1e3);
+    println!(
+        "slow pod: {:.2} % in the first second, p99 {:.2} against {:.2} ms",
+        share * 100.0,
+        slow * 1e3,
+        well * 1e3
+    );
     assert!(share <= 0.01, "{share}");
     assert!(slow <= 1.1 * well, "{slow} against {well}");
 }
@@ -146,11 +152,16 @@ fn a_pod_that_slows_by_200_ms_is_left_at_once() {
 #[test]
 fn a_hiccup_is_forgiven_within_a_second() {
     fn hiccup(_: &mut Rng, pod: usize, t: f64) -> f64 {
-        if pod == 0 && (10.0..10.02).contains(&t) { 100e6 } else { 2e6 }
+        if pod == 0 && (10.0..10.02).contains(&t) {
+            100e6
+        } else {
+            2e6
+        }
     }
     let mut after = [0usize; 3];
     for seed in 0..40 {
-        let all = run(&Run { policy: Policy::Ewma, pods: 3, rate: 200.0, seconds: 13.0, service: hiccup, fifo: false, seed });
+        let all =
+            run(&Run { policy: Policy::Ewma, pods: 3, rate: 200.0, seconds: 13.0, service: hiccup, fifo: false, seed });
         all.iter().filter(|s| (11.1..12.1).contains(&s.0)).for_each(|s| after[s.1] += 1);
     }
     let share = after[0] as f64 / after.iter().sum::<usize>() as f64;

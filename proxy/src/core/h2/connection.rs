@@ -12,8 +12,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::frame::{self, setting, ErrorCode};
-use super::hpack::{Decoder, Encoder};
 use super::headers::Headers;
+use super::hpack::{Decoder, Encoder};
 use super::limits::{Budgets, Limits};
 use super::stream::State;
 use super::table::{End, Slot, Stream, Table};

@@ -171,7 +171,8 @@ impl Connection {
     /// END_STREAM.
     fn put_data(&mut self, slot: Slot, bytes: &[u8], ends: bool) -> usize {
         let Some(s) = self.table.get_mut(slot) else { return bytes.len() };
-        let room = if self.out.corked { 0 } else { self.limits.out_soft.saturating_sub(self.out.bytes.len() - self.out.sent) };
+        let room =
+            if self.out.corked { 0 } else { self.limits.out_soft.saturating_sub(self.out.bytes.len() - self.out.sent) };
         let may = bytes.len().min(s.send.available()).min(self.send.available()).min(room);
         let ends = ends && may == bytes.len() && may > 0;
         let mut done = 0;

@@ -139,9 +139,4 @@ impl Calls {
     pub fn len(&self) -> usize {
         self.calls.len() - self.free.len()
     }
-
-    /// Is none in use?
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }

@@ -167,9 +167,9 @@ impl Relay {
 
     /// May this call be sent again, its try so far not having been processed?
     pub(super) fn can_replay(&self, call: CallId) -> bool {
-        self.calls.get(call).is_some_and(|c| {
-            c.whole && !c.responded && c.down.is_some() && c.tries < self.settings.max_tries
-        })
+        self.calls
+            .get(call)
+            .is_some_and(|c| c.whole && !c.responded && c.down.is_some() && c.tries < self.settings.max_tries)
     }
 
     /// Takes a call off its server's stream and sends it elsewhere.

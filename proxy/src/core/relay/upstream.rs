@@ -115,9 +115,8 @@ impl Relay {
             self.touch(down.conn);
         }
         if let Some(c) = self.calls.get_mut(call) {
-            if !c.responded {
-                c.code = Some(Code::Grpc(code_of_reset(code)));
-            } else if matches!(c.code, Some(Code::Grpc(2))) {
+            // A gRPC answer that has not told its status yet ends with the reset's.
+            if !c.responded || c.code == Some(Code::Grpc(2)) {
                 c.code = Some(Code::Grpc(code_of_reset(code)));
             }
         }

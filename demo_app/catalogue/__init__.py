@@ -1,0 +1,1 @@
+"""The catalogue service. Knows nothing of votes or of its clients."""

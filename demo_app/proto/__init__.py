@@ -1,0 +1,1 @@
+"""The services' contracts (*.proto) and the code the build makes from them."""

@@ -1,0 +1,1 @@
+"""The voting service. Knows nothing of its clients."""

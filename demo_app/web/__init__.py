@@ -1,0 +1,1 @@
+"""The web front: a page to vote on, over gRPC to the other services."""
