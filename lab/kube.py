@@ -65,9 +65,7 @@ class Kube:
             answer = self._api.call_api(*request, _request_timeout=timeout_s)
             text = (answer.read() or b"").decode("utf-8", "replace")
         except (ApiException, HTTPError, OSError) as e:
-            raise ApiFailure(
-                f"{method} {path}: {_first_line(e)}", 0, "is the cluster up? try: lab status"
-            ) from e
+            raise ApiFailure(f"{method} {path}: {_first_line(e)}", 0, "is the cluster up? try: lab status") from e
         if answer.status >= 400:
             raise ApiFailure(f"{method} {path}: {answer.status} {_status_message(text)}", answer.status)
         return text
@@ -97,9 +95,7 @@ class Kube:
 
     def replace(self, obj: Object) -> Object:
         meta = obj["metadata"]
-        return _object(
-            self.call("PUT", _path(obj["kind"], meta.get("namespace", ""), meta["name"]), body=obj)
-        )
+        return _object(self.call("PUT", _path(obj["kind"], meta.get("namespace", ""), meta["name"]), body=obj))
 
     def delete(self, kind: str, namespace: str, name: str) -> bool:
         """False if there was none."""
@@ -142,9 +138,7 @@ def wait_for(
         )(look)
     except RetryError as e:
         last = e.last_attempt.result()[1]
-        raise NotInTime(
-            f"{what}: not so after {deadline_s:.0f} s; last seen: {last}", "see: lab status"
-        ) from e
+        raise NotInTime(f"{what}: not so after {deadline_s:.0f} s; last seen: {last}", "see: lab status") from e
 
 
 def _path(kind: str, namespace: str, name: str = "") -> str:

@@ -56,8 +56,6 @@ def load(name: str) -> Scenario:
         settings: dict[str, Any] = tomllib.loads((folder / "scenario.toml").read_text())
         claim = Claim(**settings.pop("claim"))
         readme = folder / "README.md"
-        return Scenario(
-            matches[0], claim=claim, readme=readme.read_text() if readme.exists() else "", **settings
-        )
+        return Scenario(matches[0], claim=claim, readme=readme.read_text() if readme.exists() else "", **settings)
     except (OSError, tomllib.TOMLDecodeError, TypeError, KeyError) as e:
         raise BadInput(f"{folder / 'scenario.toml'} cannot be read: {e}") from e

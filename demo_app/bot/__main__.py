@@ -25,21 +25,21 @@ class BotOptions:
 
     voting_target: str = peer_option("voting", "127.0.0.1:8080")
     admin: str = config.option("ADMIN", "127.0.0.1:9100", config.address, "admin HTTP address, HOST:PORT")
-    rate: float = config.option("RATE", "200", config.number(0, above=True), "requests a second, open loop")
+    rate: float = config.option("BOT_RATE", "200", config.number(0, above=True), "requests a second, open loop")
     channels: int = config.option(
-        "CHANNELS", "1", config.integer(1, 1000), "channels, each with a connection of its own"
+        "BOT_CHANNELS", "1", config.integer(1, 1000), "channels, each with a connection of its own"
     )
     max_in_flight: int = config.option(
-        "MAX_IN_FLIGHT", "256", config.integer(1), "requests in flight at most; more are dropped and counted"
+        "BOT_MAX_IN_FLIGHT", "256", config.integer(1), "requests in flight at most; more are dropped and counted"
     )
     timeout: float = config.option(
-        "TIMEOUT_SECONDS", "5", config.number(0, above=True), "deadline of each request in seconds"
+        "BOT_TIMEOUT_SECONDS", "5", config.number(0, above=True), "deadline of each request in seconds"
     )
-    requests: int | None = config.option("REQUESTS", None, config.integer(1), "stop after so many requests")
+    requests: int | None = config.option("BOT_REQUESTS", None, config.integer(1), "stop after so many requests")
     duration: float | None = config.option(
-        "DURATION_SECONDS", None, config.number(0, above=True), "stop after so many seconds"
+        "BOT_DURATION_SECONDS", None, config.number(0, above=True), "stop after so many seconds"
     )
-    json: bool = config.option("JSON", "false", config.switch, "print the report as JSON at the end")
+    json: bool = config.option("BOT_JSON", "false", config.switch, "print the report as JSON at the end")
 
 
 async def main() -> int:
@@ -72,9 +72,7 @@ async def vote(options: BotOptions, record: Record, signals: lifecycle.StopSigna
         max_in_flight=options.max_in_flight,
         timeout_s=options.timeout,
     )
-    lifecycle.say(
-        f"voting at {options.voting_target}: {options.rate:g} a second, {options.channels} channel(s)"
-    )
+    lifecycle.say(f"voting at {options.voting_target}: {options.rate:g} a second, {options.channels} channel(s)")
     sending = asyncio.create_task(load.run(options.requests, options.duration))
     sending.add_done_callback(lambda _: signals.stop.set())
     while not await lifecycle.wait_for(signals.stop, PROGRESS_S):

@@ -84,6 +84,8 @@ class Load:
             pod = reply.served_by
         except grpc.aio.AioRpcError as e:
             code = e.code().name
+        except asyncio.CancelledError:  # the channel was closed under the call: a quick end
+            code = "CANCELLED"
         self._record.ended(route, code, pod, time.perf_counter() - start)
 
 

@@ -30,6 +30,4 @@ class CatalogueService(catalogue_pb2_grpc.CatalogueServicer):
 
 
 def _message(candidate: Candidate) -> catalogue_pb2.Candidate:
-    return catalogue_pb2.Candidate(
-        id=candidate.id, name=candidate.name, emoji=candidate.emoji, rpc=candidate.rpc
-    )
+    return catalogue_pb2.Candidate(id=candidate.id, name=candidate.name, emoji=candidate.emoji, rpc=candidate.rpc)

@@ -20,9 +20,7 @@ from demo_app.common.faults import Fault, FaultError, FaultSwitch
 MAX_BODY_BYTES = 4096
 
 
-def admin_app(
-    registry: CollectorRegistry, ready: Callable[[], bool], faults: FaultSwitch | None = None
-) -> Starlette:
+def admin_app(registry: CollectorRegistry, ready: Callable[[], bool], faults: FaultSwitch | None = None) -> Starlette:
     """ready(): whether new traffic is welcome (/ready answers 200 or 503). No `faults`, no /fault."""
 
     async def metrics(_: Request) -> Response:

@@ -132,9 +132,7 @@ def _flags(
         default = f", default {meta['default']}" if isinstance(meta["default"], str) else ""
         help_text = f"{meta['help']} (env {meta['env']}{default})".replace("%", "%%")
         if meta["parse"] is switch:
-            parser.add_argument(
-                _flag(field), dest=field.name, action="store_const", const="true", help=help_text
-            )
+            parser.add_argument(_flag(field), dest=field.name, action="store_const", const="true", help=help_text)
         else:
             parser.add_argument(_flag(field), dest=field.name, metavar="VALUE", help=help_text)
     return vars(parser.parse_args(argv))

@@ -32,8 +32,7 @@ def peer_option(name: str, fallback: str) -> Any:
         f"{upper}_TARGET",
         _from_service(upper, fallback),
         config.target,
-        f"gRPC target of {name}, e.g. dns:///{name}:8080; if unset, "
-        f"{upper}_SERVICE_HOST and _PORT, else {fallback}",
+        f"gRPC target of {name}, e.g. dns:///{name}:8080; if unset, {upper}_SERVICE_HOST and _PORT, else {fallback}",
     )
 
 

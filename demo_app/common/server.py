@@ -35,9 +35,7 @@ class ServerOptions:
 
     listen: str = config.option("LISTEN", "127.0.0.1:8080", config.address, "gRPC address, HOST:PORT")
     admin: str = config.option("ADMIN", "127.0.0.1:9100", config.address, "admin HTTP address, HOST:PORT")
-    pod: str | None = config.option(
-        "POD_NAME", None, config.words, "name to give as served_by; host name if unset"
-    )
+    pod: str | None = config.option("POD_NAME", None, config.words, "name to give as served_by; host name if unset")
     pre_drain: float = config.option(
         "PRE_DRAIN_SECONDS", "1", config.number(0), "seconds to go on serving after SIGTERM"
     )
@@ -99,9 +97,7 @@ async def _drain(
     signals: lifecycle.StopSignals,
     options: ServerOptions,
 ) -> None:
-    lifecycle.say(
-        f"draining: serving {options.pre_drain:g} s more, then {options.grace:g} s for calls under way"
-    )
+    lifecycle.say(f"draining: serving {options.pre_drain:g} s more, then {options.grace:g} s for calls under way")
     await checks.enter_graceful_shutdown()
     if not await lifecycle.wait_for(signals.quick, options.pre_drain):
         stopping = asyncio.create_task(server.stop(options.grace))

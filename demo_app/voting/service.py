@@ -63,9 +63,7 @@ class VotingService(voting_pb2_grpc.VotingServicer):
 
 
 def _vote_method(candidate: Candidate) -> Any:
-    async def vote(
-        self: VotingService, request: voting_pb2.VoteRequest, context: Context
-    ) -> voting_pb2.VoteReply:
+    async def vote(self: VotingService, request: voting_pb2.VoteRequest, context: Context) -> voting_pb2.VoteReply:
         return await self.vote(candidate, context)
 
     return vote

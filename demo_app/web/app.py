@@ -32,8 +32,9 @@ def _inline(tag: str) -> str:
 
 # The page carries its own style and script, and loads nothing.
 SECURITY_HEADERS = {
-    "content-security-policy": f"default-src 'none'; style-src {_inline('style')}; script-src {_inline('script')}; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "content-security-policy": f"default-src 'none'; style-src {_inline('style')}; "
+    f"script-src {_inline('script')}; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",

@@ -24,9 +24,7 @@ R = TypeVar("R")
 def lab_options(command: Callable[..., R]) -> Callable[..., R]:
     """--on, --name, --namespace and the Lab they mean, as the first argument."""
 
-    @click.option(
-        "--on", default="local", show_default=True, metavar="CLUSTER", help="local, kind or context:NAME."
-    )
+    @click.option("--on", default="local", show_default=True, metavar="CLUSTER", help="local, kind or context:NAME.")
     @click.option("--name", default="default", show_default=True, help="Which lab, where there are several.")
     @click.option("--namespace", "-n", default="balance-lab", show_default=True, help="Namespace of the app.")
     @functools.wraps(command)
@@ -76,9 +74,7 @@ def write_json(value: Any, to: str) -> None:
     try:
         Path(to).write_text(text)
     except OSError as e:
-        raise BadInput(
-            f"cannot write {to}: {e.strerror}", "give another file, or - for standard output"
-        ) from e
+        raise BadInput(f"cannot write {to}: {e.strerror}", "give another file, or - for standard output") from e
 
 
 def check_json_target(to: str | None) -> None:

@@ -28,10 +28,6 @@ def _read(file: str) -> str:
     try:
         return sys.stdin.read() if file == "-" else Path(file).read_text()
     except UnicodeDecodeError as e:
-        raise BadInput(
-            f"{'standard input' if file == '-' else file} is not UTF-8 text", "is it a manifest?"
-        ) from e
+        raise BadInput(f"{'standard input' if file == '-' else file} is not UTF-8 text", "is it a manifest?") from e
     except OSError as e:
-        raise BadInput(
-            f"cannot read {file}: {e.strerror}", "give a file, or a manifest on standard input"
-        ) from e
+        raise BadInput(f"cannot read {file}: {e.strerror}", "give a file, or a manifest on standard input") from e

@@ -15,9 +15,7 @@ _HEAD = f"{'':<34} {'requests':>9} {'rps':>8} {'success':>8} {'p50':>8} {'p95':>
 @click.command(epilog="Example: lab stat voting --window 30")
 @click.argument("service", default="voting")
 @lab_options
-@click.option(
-    "--window", "seconds", type=click.FloatRange(0.1, 3600), default=10, show_default=True, help="Seconds."
-)
+@click.option("--window", "seconds", type=click.FloatRange(0.1, 3600), default=10, show_default=True, help="Seconds.")
 @click.option("--json", "json_to", metavar="FILE", help="Write it as JSON (- for standard output).")
 def command(lab: Lab, service: str, seconds: float, json_to: str | None) -> int:
     """Measure SERVICE over a window and show it per pod and per route; the route that fails comes first."""

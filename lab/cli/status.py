@@ -43,7 +43,5 @@ def _deployments(lab: Lab) -> list[dict[str, Any]]:
     for d in lab.kube.list("Deployment", lab.namespace):
         pods = lab.kube.list("Pod", lab.namespace, d["spec"]["selector"]["matchLabels"])
         ready = sum(is_ready(p) for p in pods)
-        found.append(
-            {"name": d["metadata"]["name"], "pods": len(pods), "ready": ready, "sidecar": mesh.is_injected(d)}
-        )
+        found.append({"name": d["metadata"]["name"], "pods": len(pods), "ready": ready, "sidecar": mesh.is_injected(d)})
     return found

@@ -41,9 +41,7 @@ def _steps(lab: Lab) -> tuple[Report, Report]:
     """The steps behind the cluster; both states' reports."""
     lab.progress(f"deploying the voting app to namespace {lab.namespace}")
     changed = app.do(lab)
-    lab.progress(
-        f"the app is ready ({len(changed)} objects applied)" if changed else "the app is ready already"
-    )
+    lab.progress(f"the app is ready ({len(changed)} objects applied)" if changed else "the app is ready already")
     observe.wait_for_traffic(lab, "voting")
     stored = lab.kept(PINNED)
     if mesh.meshed(lab) and stored is not None and not changed:

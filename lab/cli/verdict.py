@@ -14,18 +14,10 @@ from lab.verdict import judge
 @click.command(epilog="Example: lab verdict voting --window 30 --json -")
 @click.argument("service")
 @lab_options
-@click.option(
-    "--window", "seconds", type=click.FloatRange(0.1, 3600), default=10, show_default=True, help="Seconds."
-)
-@click.option(
-    "--warm-up", type=click.FloatRange(0, 600), default=1, show_default=True, help="Seconds before it."
-)
-@click.option(
-    "--margin", type=click.FloatRange(0.01, 0.9), default=0.25, show_default=True, help="Of a fair share."
-)
-@click.option(
-    "--port", type=click.IntRange(1, 65535), default=9100, show_default=True, help="The pods' metrics port."
-)
+@click.option("--window", "seconds", type=click.FloatRange(0.1, 3600), default=10, show_default=True, help="Seconds.")
+@click.option("--warm-up", type=click.FloatRange(0, 600), default=1, show_default=True, help="Seconds before it.")
+@click.option("--margin", type=click.FloatRange(0.01, 0.9), default=0.25, show_default=True, help="Of a fair share.")
+@click.option("--port", type=click.IntRange(1, 65535), default=9100, show_default=True, help="The pods' metrics port.")
 @click.option("--metric", default=GRPC.total, show_default=True, help="Counter of requests on the pods.")
 @click.option("--json", "json_to", metavar="FILE", help="Write the report there (- for standard output).")
 def command(

@@ -1,6 +1,6 @@
 """The demo app as plain YAML, the same for every cluster, and the one way the lab reads it.
 
-The files are complete as they stand, for kubectl; namespace and images can be replaced here. Knows no cluster.
+Complete as the files stand, for kubectl; namespace and images can be replaced here. Knows no cluster.
 """
 
 from __future__ import annotations

@@ -44,9 +44,7 @@ class Counters:
         """What was added since; None if a counter went down, so the source began anew."""
         if any(self.requests[k] < n for k, n in earlier.requests.items()):
             return None
-        requests = Counter(
-            {k: n - earlier.requests[k] for k, n in self.requests.items() if n > earlier.requests[k]}
-        )
+        requests = Counter({k: n - earlier.requests[k] for k, n in self.requests.items() if n > earlier.requests[k]})
         buckets = {}
         for route, bounds in self.buckets.items():
             before = earlier.buckets.get(route, Counter())

@@ -73,9 +73,7 @@ def measure(kube: Kube, window: Window, progress: Progress = lambda line: None) 
         counts={pod: c.total() for pod, c in sorted(counted.items())},
         errors=_errors(counted),
         latency={pod: quantiles([c]) for pod, c in counted.items()},
-        cpu_s={
-            pod: after.cpu[pod] - before.cpu[pod] for pod in counted if pod in after.cpu and pod in before.cpu
-        },
+        cpu_s={pod: after.cpu[pod] - before.cpu[pod] for pod in counted if pod in after.cpu and pod in before.cpu},
         routes=routes(counted.values(), seconds),
         sidecars=_sidecar_counts(before, after),
         window_s=seconds,
@@ -88,18 +86,14 @@ def ready_pods(kube: Kube, window: Window) -> list[Object]:
     """The Service's pods that are ready now."""
     service = kube.get("Service", window.namespace, window.service)
     if service is None:
-        names = (
-            ", ".join(sorted(s["metadata"]["name"] for s in kube.list("Service", window.namespace))) or "none"
-        )
+        names = ", ".join(sorted(s["metadata"]["name"] for s in kube.list("Service", window.namespace))) or "none"
         raise BadInput(
             f"there is no Service {window.service!r} in namespace {window.namespace!r}",
             f"Services there: {names}",
         )
     selector = (service.get("spec") or {}).get("selector") or {}
     if not selector:
-        raise BadInput(
-            f"the Service {window.service!r} selects no pods", "its endpoints are kept by somebody else"
-        )
+        raise BadInput(f"the Service {window.service!r} selects no pods", "its endpoints are kept by somebody else")
     return [p for p in kube.list("Pod", window.namespace, selector) if is_ready(p)]
 
 

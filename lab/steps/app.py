@@ -91,6 +91,6 @@ def _trouble(lab: Lab, deployment: Object) -> str:
         for status in (pod.get("status") or {}).get("containerStatuses") or []:
             waiting = (status.get("state") or {}).get("waiting") or {}
             if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-                message = str(waiting.get("message", "")).splitlines()
-                return f" ({pod['metadata']['name']}/{status['name']}: {waiting['reason']}{': ' + message[0] if message else ''})"
+                message = [waiting["reason"], *str(waiting.get("message", "")).splitlines()[:1]]
+                return f" ({pod['metadata']['name']}/{status['name']}: {': '.join(message)})"
     return ""

@@ -32,9 +32,7 @@ def clients(lab: Lab, names: Sequence[str] = ()) -> list[Object]:
             f"there are: {', '.join(sorted(by_name)) or 'none'}",
         )
     if not by_name:
-        raise BadInput(
-            f"no Deployment in namespace {lab.namespace} has the label balance-lab/mesh=client", "name them"
-        )
+        raise BadInput(f"no Deployment in namespace {lab.namespace} has the label balance-lab/mesh=client", "name them")
     return [by_name[n] for n in (names or sorted(by_name))]
 
 

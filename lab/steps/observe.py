@@ -38,15 +38,9 @@ def observe(lab: Lab, scenario: Scenario, window: Window | None = None) -> Repor
     return report(lab, scenario, sample, verdict)
 
 
-def report(
-    lab: Lab, scenario: Scenario | None, sample: Sample, verdict: Verdict, service: str = ""
-) -> Report:
+def report(lab: Lab, scenario: Scenario | None, sample: Sample, verdict: Verdict, service: str = "") -> Report:
     """Sample and verdict as a Report; without a scenario the claim is that the Service is even."""
-    claim = (
-        check(scenario, verdict)
-        if scenario
-        else Claim(verdict.verdict == "even", f"{service} is balanced evenly")
-    )
+    claim = check(scenario, verdict) if scenario else Claim(verdict.verdict == "even", f"{service} is balanced evenly")
     cluster = lab.cluster.kind if lab.cluster.kind != "context" else f"context:{lab.cluster.context}"
     return Report(
         scenario=scenario.name if scenario else None,
