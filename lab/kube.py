@@ -43,7 +43,7 @@ class Kube:
         self._api = api
 
     def close(self) -> None:
-        self._api.close()
+        self._api.close()  # type: ignore[no-untyped-call]
 
     def call(
         self,
@@ -63,7 +63,7 @@ class Kube:
         )  # fmt: skip
         try:
             answer = self._api.call_api(*request, _request_timeout=timeout_s)
-            text = (answer.read() or b"").decode("utf-8", "replace")
+            text = (answer.read() or b"").decode("utf-8", "replace")  # type: ignore[no-untyped-call]
         except (ApiException, HTTPError, OSError) as e:
             raise ApiFailure(f"{method} {path}: {_first_line(e)}", 0, "is the cluster up? try: lab status") from e
         if answer.status >= 400:

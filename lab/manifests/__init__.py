@@ -26,9 +26,7 @@ NAMES = ("namespace", "sidecar-rbac", "catalogue", "voting", "web", "bot")
 ALL = "all"
 
 
-def load(
-    name: str = ALL, *, namespace: str = NAMESPACE, images: Mapping[str, str] | None = None
-) -> list[Object]:
+def load(name: str = ALL, *, namespace: str = NAMESPACE, images: Mapping[str, str] | None = None) -> list[Object]:
     """The objects of one manifest (see NAMES) or of all, in the order to apply them.
 
     All Services come before the first Deployment: a pod learns of a Service (VOTING_SERVICE_HOST) only if
