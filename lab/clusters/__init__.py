@@ -36,9 +36,7 @@ def open_cluster(on: str, name: str = "default") -> Cluster:
 
         return LocalCluster(name)
     if on == "kind":
-        raise NotAvailable(
-            "--on kind is not available yet in this version", "use --on local or --on context:NAME"
-        )
+        raise NotAvailable("--on kind is not available yet in this version", "use --on local or --on context:NAME")
     if on.startswith("context:") and len(on) > len("context:"):
         from lab.clusters.context import ContextCluster
 

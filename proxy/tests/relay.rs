@@ -4,7 +4,7 @@ mod world;
 
 use ewma_proxy::core::h2::frame::ErrorCode;
 use ewma_proxy::core::relay::Settings;
-use world::{addr, grpc_head, list, Answers, World};
+use world::{addr, grpc_head, grpc_request, list, Answers, World};
 
 #[test]
 fn a_call_comes_back_with_its_body_and_status() {
@@ -129,6 +129,25 @@ fn a_client_that_cancels_frees_the_server() {
     w.settle();
     assert_eq!(w.server(1).seen[&s].reset, Some(ErrorCode::CANCEL));
     assert_eq!((w.relay.calls(), w.relay.targets()[0].pool.get(0).unwrap().in_flight), (0, 0));
+}
+
+#[test]
+fn calls_reset_in_the_same_breath_cost_no_server_anything() {
+    let mut w = World::new(1);
+    let c = w.client();
+    w.echo(c, b"the connection is there");
+    for round in 0..20 {
+        let peer = w.clients.get_mut(&c).unwrap();
+        for _ in 0..100 {
+            let slot = peer.h2.open(0, &grpc_request("/x"), false).expect("room");
+            peer.h2.reset(slot, ErrorCode::CANCEL);
+            peer.h2.remove(slot);
+        }
+        let honest = w.call(c, "/x", b"among them", true);
+        assert!(w.seen(c, honest).ended, "round {round}");
+    }
+    assert_eq!(w.served(1), 21);
+    assert_eq!(w.relay.calls(), 0);
 }
 
 #[test]

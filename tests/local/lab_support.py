@@ -180,9 +180,7 @@ class Lab:
 
     def until_over(self, name: str, deadline_s: float = 10) -> Object:
         over = ("Succeeded", "Failed")
-        wait_until(
-            lambda: self.get("pods", name)["status"]["phase"] in over, deadline_s, f"pod {name} is over"
-        )
+        wait_until(lambda: self.get("pods", name)["status"]["phase"] in over, deadline_s, f"pod {name} is over")
         return self.get("pods", name)
 
     def until_available(self, name: str, replicas: int, deadline_s: float = 15) -> None:

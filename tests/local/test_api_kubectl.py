@@ -54,9 +54,7 @@ def test_apply_creates_then_leaves_alone_then_configures(server: Server, ns: str
     assert "configured" in server.kubectl("apply", "-n", ns, "-f", "-", stdin=changed)
     container = _json(server, "get", "deploy", "web", "-n", ns)["spec"]["template"]["spec"]["containers"][0]
     assert container["image"] == "demo:2"
-    assert container["env"] == [{"name": "B", "value": "2"}], (
-        "what the manifest no longer names is taken away"
-    )
+    assert container["env"] == [{"name": "B", "value": "2"}], "what the manifest no longer names is taken away"
 
 
 def test_apply_keeps_what_others_added(server: Server, ns: str) -> None:
@@ -141,9 +139,7 @@ def test_get_shows_the_usual_columns(server: Server, ns: str) -> None:
     assert "pod/p" in server.kubectl("get", "all", "-n", ns)
 
 
-@pytest.mark.parametrize(
-    "kind", ["nodes", "ns", "cm", "secrets", "sa", "events", "rs", "roles", "rolebindings"]
-)
+@pytest.mark.parametrize("kind", ["nodes", "ns", "cm", "secrets", "sa", "events", "rs", "roles", "rolebindings"])
 def test_every_kind_can_be_listed(server: Server, kind: str) -> None:
     server.kubectl("get", kind, "-A" if kind not in ("nodes", "ns") else "--no-headers")
 
@@ -213,9 +209,7 @@ def test_rollout_restart_and_status_follow_the_status(server: Server, ns: str) -
             "availableReplicas": 2,
         }
         server.on_loop(
-            lambda s: s.mutate(
-                "deployments", ns, "web", lambda d: d.update(status=done), subresource="status"
-            )
+            lambda s: s.mutate("deployments", ns, "web", lambda d: d.update(status=done), subresource="status")
         )
         assert "successfully rolled out" in waiting.communicate(timeout=20)[0]
         assert waiting.returncode == 0
@@ -232,9 +226,7 @@ def test_get_watch_prints_rows_as_they_change(server: Server, ns: str, tmp_path:
         try:
             wait_until(lambda: "Pending" in out.read_text(), 15, "the first row")
             server.on_loop(
-                lambda s: s.mutate(
-                    "pods", ns, "p", lambda p: p["status"].update(phase="Running"), subresource="status"
-                )
+                lambda s: s.mutate("pods", ns, "p", lambda p: p["status"].update(phase="Running"), subresource="status")
             )
             wait_until(lambda: "Running" in out.read_text(), 15, "the changed row")
         finally:
@@ -244,9 +236,7 @@ def test_get_watch_prints_rows_as_they_change(server: Server, ns: str, tmp_path:
 
 def test_delete_waits_until_the_kubelet_is_done(server: Server, ns: str) -> None:
     server.kubectl("create", "-n", ns, "-f", "-", stdin=pod("p", node=NODE))
-    deleting = subprocess.Popen(
-        [KUBECTL, "delete", "pod", "p", "-n", ns], env=server.env(), stdout=subprocess.PIPE
-    )
+    deleting = subprocess.Popen([KUBECTL, "delete", "pod", "p", "-n", ns], env=server.env(), stdout=subprocess.PIPE)
     try:
         wait_until(
             lambda: server.on_loop(lambda s: s.get("pods", ns, "p"))["metadata"].get("deletionTimestamp"),
@@ -274,9 +264,7 @@ def test_wait_for_a_condition(server: Server, ns: str) -> None:
     server.kubectl("create", "-n", ns, "-f", "-", stdin=pod("p", node=NODE))
     ready = {"type": "Ready", "status": "True"}
     server.on_loop(
-        lambda s: s.mutate(
-            "pods", ns, "p", lambda p: p["status"].update(conditions=[ready]), subresource="status"
-        )
+        lambda s: s.mutate("pods", ns, "p", lambda p: p["status"].update(conditions=[ready]), subresource="status")
     )
     server.kubectl("wait", "pod/p", "-n", ns, "--for=condition=Ready", "--timeout=10s")
 
@@ -291,9 +279,9 @@ def test_typed_commands_that_send_protobuf(server: Server, ns: str) -> None:
     server.kubectl("create", "rolebinding", "rb", "-n", ns, "--role=r", f"--serviceaccount={ns}:sa")
     made = _json(server, "get", "deploy", "d", "-n", ns)["spec"]
     assert made["replicas"] == 3
-    assert made["template"]["spec"]["containers"][0]["ports"] == [
-        {"containerPort": 8080, "protocol": "TCP"}
-    ] or (made["template"]["spec"]["containers"][0]["ports"][0]["containerPort"] == 8080)
+    assert made["template"]["spec"]["containers"][0]["ports"] == [{"containerPort": 8080, "protocol": "TCP"}] or (
+        made["template"]["spec"]["containers"][0]["ports"][0]["containerPort"] == 8080
+    )
     assert made["strategy"]["rollingUpdate"] == {"maxSurge": "25%", "maxUnavailable": "25%"}
     port = _json(server, "get", "svc", "s", "-n", ns)["spec"]["ports"][0]
     assert (port["name"], port["port"], port["targetPort"]) == ("80-8080", 80, 8080)

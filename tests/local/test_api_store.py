@@ -74,9 +74,7 @@ def test_a_write_touches_either_the_status_or_the_rest(store: Store) -> None:
 def test_a_write_that_changes_nothing_makes_no_event(store: Store) -> None:
     made = store.create("deployments", NS, deployment("web"))
     again = store.update("deployments", NS, made)
-    assert (
-        again["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"] == store.resource_version
-    )
+    assert again["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"] == store.resource_version
 
 
 @pytest.mark.parametrize(

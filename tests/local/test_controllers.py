@@ -33,9 +33,7 @@ def test_a_deployment_scales_up_and_down_and_replaces_a_lost_pod(lab: Lab) -> No
 def test_a_rolling_update_never_leaves_the_service_without_an_answer(lab: Lab) -> None:
     lab.create("services", service("web"))
     strategy = {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
-    leave_late = {
-        "preStop": {"sleep": {"seconds": 1}}
-    }  # as a real pod needs it, until everyone knows it is going
+    leave_late = {"preStop": {"sleep": {"seconds": 1}}}  # as a real pod needs it, until everyone knows it is going
     lab.create("deployments", deployment("web", 2, server(lifecycle=leave_late), strategy=strategy))
     lab.until_available("web", 2)
     before = {p["metadata"]["name"] for p in pods_of(lab, "web")}
@@ -43,9 +41,7 @@ def test_a_rolling_update_never_leaves_the_service_without_an_answer(lab: Lab) -
     done, answers, failures, fewest = threading.Event(), set(), [], [2]
 
     def visit() -> None:
-        with httpx.Client(
-            trust_env=False, timeout=5, limits=httpx.Limits(max_keepalive_connections=0)
-        ) as client:
+        with httpx.Client(trust_env=False, timeout=5, limits=httpx.Limits(max_keepalive_connections=0)) as client:
             while not done.wait(0.01):
                 try:
                     answers.add(who(address, client))
@@ -54,9 +50,7 @@ def test_a_rolling_update_never_leaves_the_service_without_an_answer(lab: Lab) -
 
     def watch() -> None:
         while not done.wait(0.05):
-            fewest.append(
-                sum(ready(p) for p in pods_of(lab, "web") if "deletionTimestamp" not in p["metadata"])
-            )
+            fewest.append(sum(ready(p) for p in pods_of(lab, "web") if "deletionTimestamp" not in p["metadata"]))
 
     threads = [threading.Thread(target=visit), threading.Thread(target=watch)]
     for thread in threads:
@@ -88,9 +82,7 @@ def test_a_rollout_that_cannot_become_ready_keeps_the_old_pods_and_can_be_undone
     lab.kubectl("rollout", "undo", "deployment/web")
     lab.until_available("web", 2)
     wait_until(lambda: len(pods_of(lab, "web")) == 2, 5, "the failed pod is gone")
-    assert (
-        lab.get("deployments", "web")["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "3"
-    )
+    assert lab.get("deployments", "web")["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "3"
 
 
 def test_recreate_ends_all_old_pods_before_it_makes_a_new_one(lab: Lab) -> None:

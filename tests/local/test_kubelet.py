@@ -297,9 +297,7 @@ def test_a_volume_that_cannot_be_mounted_is_refused_and_tmp_is_given(lab: Lab) -
 
 
 def test_a_program_that_does_not_exist_is_said_plainly(lab: Lab) -> None:
-    lab.create(
-        "pods", pod("typo", {"name": "app", "image": IMAGE, "command": ["pyhton"]}, restartPolicy="Never")
-    )
+    lab.create("pods", pod("typo", {"name": "app", "image": IMAGE, "command": ["pyhton"]}, restartPolicy="Never"))
     assert lab.until_over("typo")["status"]["phase"] == "Failed"
     ended = lab.container("typo")["state"]["terminated"]
     assert ended["reason"] == "StartError"

@@ -197,9 +197,7 @@ def test_a_name_that_cannot_be_a_folder_or_context_is_refused(name: str) -> None
 
 
 def test_what_is_not_there_says_what_to_use_instead(state_home: Path) -> None:
-    with pytest.raises(
-        NotAvailable, match="not available yet in this version; use --on local or --on context:NAME"
-    ):
+    with pytest.raises(NotAvailable, match="not available yet in this version; use --on local or --on context:NAME"):
         open_cluster("kind", "x")
     with pytest.raises(BadClusterInput, match="use local, kind or context:NAME"):
         open_cluster("cloud", "x")

@@ -70,9 +70,7 @@ def test_connections_spread_evenly_and_each_stays_with_its_pod(lab: Lab) -> None
     names = {p["metadata"]["name"] for p in lab.list("pods")}
 
     fresh = httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
-    wait_until(
-        lambda: {who(address, fresh) for _ in range(12)} == names, 5, "all three are known to the Service"
-    )
+    wait_until(lambda: {who(address, fresh) for _ in range(12)} == names, 5, "all three are known to the Service")
     met = Counter(who(address, fresh) for _ in range(600))
     # Chi-square with 2 degrees of freedom: above 18.4 once in 10 000 runs if the choice is uniform.
     assert set(met) == names
@@ -166,8 +164,6 @@ def test_names_lead_to_cluster_ips_and_to_pods_when_headless(lab: Lab) -> None:
 
     assert ask(f"web.{lab.namespace}") == ("NOERROR", [cluster_ip])
     assert ask(f"web.{lab.namespace}.svc.cluster.local") == ("NOERROR", [cluster_ip])
-    wait_until(
-        lambda: ask(f"bare.{lab.namespace}.svc") == ("NOERROR", [address]), 5, "the headless name has the pod"
-    )
+    wait_until(lambda: ask(f"bare.{lab.namespace}.svc") == ("NOERROR", [address]), 5, "the headless name has the pod")
     assert ask("web") == ("NXDOMAIN", [])
     assert ask("nobody.example.org") == ("NXDOMAIN", [])

@@ -47,9 +47,7 @@ def test_a_taken_port_is_one_line_and_code_3() -> None:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         s.listen()
-        done = run(
-            "--listen", f"127.0.0.1:{s.getsockname()[1]}", "--endpoints", "127.0.0.1:1", "--admin", "off"
-        )
+        done = run("--listen", f"127.0.0.1:{s.getsockname()[1]}", "--endpoints", "127.0.0.1:1", "--admin", "off")
     assert done.returncode == 3
     assert done.stderr.count("\n") == 1
     assert "cannot listen on" in done.stderr

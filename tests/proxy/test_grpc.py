@@ -71,9 +71,7 @@ def test_a_bidirectional_stream_answers_before_the_next_question(caller: Client)
     assert len(answered) == 20
 
 
-def test_64_mib_pass_both_ways_beside_small_calls(
-    fleet: tuple[Proxy, list[tuple[str, Echo]]], caller: Client
-) -> None:
+def test_64_mib_pass_both_ways_beside_small_calls(fleet: tuple[Proxy, list[tuple[str, Echo]]], caller: Client) -> None:
     before = fleet[0].rss_mib()
     body = random.Random(1).randbytes(64 << 20)
     big = caller.unary.future(body)
@@ -136,9 +134,10 @@ def test_a_server_that_stops_gracefully_loses_no_call() -> None:
         [d.result(timeout=10) for d in done]
         # Age out connections as MAX_CONNECTION_AGE does: GOAWAY while calls are on their way.
     with (
-        echo_server(
-            "a", options=[("grpc.max_connection_age_ms", 200), ("grpc.max_connection_age_grace_ms", 5000)]
-        ) as (a, _),
+        echo_server("a", options=[("grpc.max_connection_age_ms", 200), ("grpc.max_connection_age_grace_ms", 5000)]) as (
+            a,
+            _,
+        ),
         proxy([a]) as p,
         client(p.port) as c,
     ):

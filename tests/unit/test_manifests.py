@@ -56,9 +56,7 @@ def test_there_are_three_voting_pods_and_one_of_the_rest() -> None:
 
 def test_only_the_clients_of_grpc_are_marked_for_the_sidecar() -> None:
     marked = {
-        name
-        for name, d in of_kind("Deployment").items()
-        if d["metadata"]["labels"].get("balance-lab/mesh") == "client"
+        name for name, d in of_kind("Deployment").items() if d["metadata"]["labels"].get("balance-lab/mesh") == "client"
     }
     assert marked == {"web", "bot"}
 

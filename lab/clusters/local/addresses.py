@@ -116,9 +116,7 @@ class ClusterIPs:
             return self._network.cluster_ip(self._numbers.take())
         prefix, _, last = wanted.rpartition(".")
         if prefix != f"127.{self._network.x}.0" or not last.isdigit():
-            raise ValueError(
-                f"the provided IP is not in the range {self._network.cluster_ip(0)}/24 of this cluster"
-            )
+            raise ValueError(f"the provided IP is not in the range {self._network.cluster_ip(0)}/24 of this cluster")
         return self._network.cluster_ip(self._numbers.take(int(last)))
 
     def release(self, address: str) -> None:

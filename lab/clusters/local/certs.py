@@ -31,9 +31,7 @@ class ServerTls:
 def issue(folder: Path, address: str) -> ServerTls:
     """A new CA and a server certificate for `address` and the API server's usual names."""
     authority = trustme.CA(organization_name="grpc-balance-lab")
-    server = authority.issue_cert(
-        address, "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"
-    )
+    server = authority.issue_cert(address, "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
     tls = ServerTls(folder / "ca.crt", folder / "server.crt", folder / "server.key")
     write_private(tls.ca, authority.cert_pem.bytes())
     write_private(tls.cert, b"".join(part.bytes() for part in server.cert_chain_pems))
@@ -41,9 +39,7 @@ def issue(folder: Path, address: str) -> ServerTls:
     return tls
 
 
-def kubeconfig(
-    *, server: str, ca_pem: bytes, token: str, context: str, user: str, namespace: str = "default"
-) -> str:
+def kubeconfig(*, server: str, ca_pem: bytes, token: str, context: str, user: str, namespace: str = "default") -> str:
     """A kubeconfig (JSON, which is YAML too) with one context.
 
     https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/
@@ -61,9 +57,7 @@ def kubeconfig(
             }
         ],
         "users": [{"name": user, "user": {"token": token}}],
-        "contexts": [
-            {"name": context, "context": {"cluster": context, "user": user, "namespace": namespace}}
-        ],
+        "contexts": [{"name": context, "context": {"cluster": context, "user": user, "namespace": namespace}}],
         "current-context": context,
     }
     return json.dumps(config, indent=2) + "\n"

@@ -103,9 +103,7 @@ async def start(state: StateDir, instance: str) -> Daemon:
             return await _start_at(state, instance, Network(x))
         except ServeError as e:
             last = e
-    raise ServeError(
-        f"no address 127.X.0.1:{API_PORT} is free; does something listen on *:{API_PORT}? last: {last}"
-    )
+    raise ServeError(f"no address 127.X.0.1:{API_PORT} is free; does something listen on *:{API_PORT}? last: {last}")
 
 
 def _is_taken(network: Network) -> bool:
@@ -170,9 +168,7 @@ async def run(state: StateDir) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--state", type=Path, required=True, help="the lab's state folder")
     state = StateDir(parser.parse_args().state)
     os.umask(0o077)

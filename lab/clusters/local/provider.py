@@ -97,9 +97,7 @@ class LocalCluster:
     def status(self) -> ClusterStatus:
         info = self._running()
         if info is not None and _is_ready(self._state, info):
-            return ClusterStatus(
-                "up", f"daemon pid {info.pid}", info.server, {"kubeconfig": str(self.kubeconfig_path)}
-            )
+            return ClusterStatus("up", f"daemon pid {info.pid}", info.server, {"kubeconfig": str(self.kubeconfig_path)})
         if self._state.exists():
             return ClusterStatus(
                 "broken", "the daemon does not run, but parts of the lab are left; `lab down` clears them"

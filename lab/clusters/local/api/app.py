@@ -172,9 +172,7 @@ class _Guard:
             if started:
                 raise
             log.exception("%s %s failed", scope["method"], scope["path"])
-            await answer_error(InternalError(f"Internal error occurred: {type(e).__name__}"))(
-                scope, receive, send
-            )
+            await answer_error(InternalError(f"Internal error occurred: {type(e).__name__}"))(scope, receive, send)
 
     def _user(self, request: Request) -> str:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")

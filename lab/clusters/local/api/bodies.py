@@ -49,9 +49,7 @@ def parse(raw: bytes, kind: str) -> Any:
     """The body as plain JSON values. Raises BadRequest or UnsupportedMedia (CBOR, say)."""
     if kind not in JSON_TYPES and kind not in YAML_TYPES and kind != protobuf.MEDIA_TYPE:
         known = ", ".join((*JSON_TYPES, *YAML_TYPES, protobuf.MEDIA_TYPE))
-        raise UnsupportedMedia(
-            f"the body of the request was in an unknown format {kind!r}; accepted are: {known}"
-        )
+        raise UnsupportedMedia(f"the body of the request was in an unknown format {kind!r}; accepted are: {known}")
     try:
         if kind == protobuf.MEDIA_TYPE:
             return protobuf.parse(raw)
@@ -92,9 +90,7 @@ def _plain(value: Any, depth: int, seen: list[int]) -> Any:
     if depth > MAX_DEPTH or seen[0] > MAX_VALUES:
         raise ValueError(f"it is nested deeper than {MAX_DEPTH} or has more than {MAX_VALUES} values")
     if isinstance(value, dict):
-        return {
-            k if isinstance(k, str) else json.dumps(k): _plain(v, depth + 1, seen) for k, v in value.items()
-        }
+        return {k if isinstance(k, str) else json.dumps(k): _plain(v, depth + 1, seen) for k, v in value.items()}
     if isinstance(value, list):
         return [_plain(item, depth + 1, seen) for item in value]
     if isinstance(value, datetime | date):

@@ -60,9 +60,7 @@ def _apply(resource: Resource, obj: Object) -> None:
             _service(_dict(obj, "spec"))
         case "namespaces":
             _dict(obj, "spec").setdefault("finalizers", ["kubernetes"])
-            _dict(_dict(obj, "metadata"), "labels")["kubernetes.io/metadata.name"] = metadata(obj).get(
-                "name", ""
-            )
+            _dict(_dict(obj, "metadata"), "labels")["kubernetes.io/metadata.name"] = metadata(obj).get("name", "")
         case "secrets":
             _secret(obj)
         case "endpointslices":

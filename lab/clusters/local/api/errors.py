@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True)
 class Cause:
-    """One field that is wrong: `reason` is FieldValueRequired, FieldValueInvalid, …; `field` a path like spec.selector."""
+    """One field that is wrong: `reason` is FieldValueRequired, FieldValueInvalid, …; `field` like spec.selector."""
 
     reason: str
     message: str
@@ -56,9 +56,7 @@ class ApiError(Exception):
         if self.plural:
             details["kind"] = self.plural
         if self.causes:
-            details["causes"] = [
-                {"reason": c.reason, "message": c.message, "field": c.field} for c in self.causes
-            ]
+            details["causes"] = [{"reason": c.reason, "message": c.message, "field": c.field} for c in self.causes]
         status: dict[str, Any] = {
             "kind": "Status",
             "apiVersion": "v1",

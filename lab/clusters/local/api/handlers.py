@@ -149,9 +149,7 @@ class Handlers:
         except NotFound:
             if target.subresource is not None:
                 raise
-            made = self._store.create(
-                target.plural, target.namespace, obj, dry_run=dry_run(request.query_params)
-            )
+            made = self._store.create(target.plural, target.namespace, obj, dry_run=dry_run(request.query_params))
             return answer_object(request, target.resource, made, 201, unknown=unknown)
         merged = patch.apply(type_of(target.resource.kind), current, obj)
         return answer_object(request, target.resource, self._write(request, target, merged), unknown=unknown)
@@ -163,9 +161,7 @@ class Handlers:
 
     async def _delete(self, request: Request, target: Target) -> Response:
         name = target.name or ""
-        last = self._store.delete(
-            target.plural, target.namespace, name, **await self._delete_options(request)
-        )
+        last = self._store.delete(target.plural, target.namespace, name, **await self._delete_options(request))
         if target.plural in _RETURNS_OBJECT or _still_there(self._store, target, last):
             return answer_object(request, target.resource, last)
         return answer_json(success(target.resource, name, metadata(last).get("uid", "")))
@@ -178,9 +174,7 @@ class Handlers:
         keep = object_filter(target.plural, query.get("labelSelector", ""), query.get("fieldSelector", ""))
         found, _ = self._store.list(target.plural, target.namespace)
         gone = [
-            self._store.delete(
-                target.plural, metadata(obj).get("namespace"), metadata(obj)["name"], **options
-            )
+            self._store.delete(target.plural, metadata(obj).get("namespace"), metadata(obj)["name"], **options)
             for obj in found
             if keep(obj)
         ]
@@ -225,9 +219,7 @@ class Handlers:
                 )
         how = request.query_params.get("fieldValidation") or "Warn"
         if how not in ("Strict", "Warn", "Ignore"):
-            raise Invalid(
-                f'fieldValidation: Unsupported value: "{how}": supported values: "Ignore", "Strict", "Warn"'
-            )
+            raise Invalid(f'fieldValidation: Unsupported value: "{how}": supported values: "Ignore", "Strict", "Warn"')
         if unknown and how == "Strict":
             told = ", ".join(f'unknown field "{path}"' for path in unknown)
             raise BadRequest(
@@ -255,9 +247,7 @@ def _check_name(target: Target, obj: Object) -> None:
     meta = obj.setdefault("metadata", {})
     given = meta.setdefault("name", target.name)
     if given != target.name:
-        raise BadRequest(
-            f"the name of the object ({given}) does not match the name on the URL ({target.name})"
-        )
+        raise BadRequest(f"the name of the object ({given}) does not match the name on the URL ({target.name})")
     if target.namespace is not None and meta.setdefault("namespace", target.namespace) != target.namespace:
         raise BadRequest("the namespace of the object does not match the namespace on the URL")
 

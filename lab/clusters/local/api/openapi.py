@@ -71,9 +71,7 @@ def _path(group: str, version: str) -> str:
 
 @cache
 def _digest() -> str:
-    parts = (
-        Path(__file__).with_name(name).read_bytes() for name in ("schema.json", "openapi.py", "merge_keys.py")
-    )
+    parts = (Path(__file__).with_name(name).read_bytes() for name in ("schema.json", "openapi.py", "merge_keys.py"))
     return hashlib.sha256(b"".join(parts)).hexdigest()[:16].upper()
 
 

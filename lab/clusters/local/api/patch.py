@@ -30,9 +30,7 @@ def json_patch(original: Object, operations: Any) -> Any:
     if not isinstance(operations, list):
         raise BadRequest("a JSON patch is a list of operations")
     if len(operations) > MAX_OPERATIONS:
-        raise BadRequest(
-            f"a JSON patch has at most {MAX_OPERATIONS} operations, this one has {len(operations)}"
-        )
+        raise BadRequest(f"a JSON patch has at most {MAX_OPERATIONS} operations, this one has {len(operations)}")
     try:
         return jsonpatch.JsonPatch(copy_json(operations)).apply(copy_json(original))
     except (
@@ -68,9 +66,7 @@ def strategic_merge(type_name: str, original: Object, patch: Any) -> Object:
     if directive == "delete":
         return {}
     if directive != "merge":
-        raise BadRequest(
-            f"unknown patch directive $patch: {directive!r}; known are replace, delete and merge"
-        )
+        raise BadRequest(f"unknown patch directive $patch: {directive!r}; known are replace, delete and merge")
     result = copy_json(original)
     _retain(result, patch.get("$retainKeys"))
     for key, value in patch.items():
@@ -117,9 +113,7 @@ def _merge_items(item_type: str, by: str, old: list[Any], patch: list[Any]) -> l
     for item in patch:
         if by not in item:
             raise BadRequest(f"map: {item} does not contain declared merge key: {by}")
-        at = next(
-            (i for i, have in enumerate(result) if isinstance(have, dict) and have.get(by) == item[by]), None
-        )
+        at = next((i for i, have in enumerate(result) if isinstance(have, dict) and have.get(by) == item[by]), None)
         if item.get("$patch") == "delete":
             result = [have for have in result if not (isinstance(have, dict) and have.get(by) == item[by])]
         elif at is None:

@@ -35,11 +35,7 @@ def pod_cells(pod: Object) -> list[str | int]:
 def _word(pod: Object) -> str:
     status = pod.get("status") or {}
     reason: str = status.get("reason") or status.get("phase") or "Unknown"
-    starting = _init_word(pod)
-    if starting:
-        reason = starting
-    else:
-        reason = _containers_word(status.get("containerStatuses") or [], reason, status)
+    reason = _init_word(pod) or _containers_word(status.get("containerStatuses") or [], reason, status)
     if metadata(pod).get("deletionTimestamp"):
         return "Unknown" if status.get("reason") == "NodeLost" else "Terminating"
     return reason
@@ -73,9 +69,7 @@ def _containers_word(statuses: list[Object], reason: str, status: Object) -> str
         elif s.get("ready") and state.get("running") is not None:
             running = True
     if reason == "Completed" and running:
-        ready = any(
-            c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or []
-        )
+        ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or [])
         return "Running" if ready else "NotReady"
     return reason
 

@@ -49,8 +49,9 @@ def pod_update_causes(new: Object, old: Object) -> Iterable[Cause]:
         yield Cause(
             "FieldValueForbidden",
             "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
-            "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing "
-            "tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
+            "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to "
+            "existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously "
+            "negative)",
             "spec",
         )
 
@@ -99,9 +100,7 @@ def _container(container: Object, path: str, names: set[str], volumes: set[str])
         if not mount.get("mountPath"):
             yield required(f"{path}.volumeMounts[{i}].mountPath", "")
     if container.get("imagePullPolicy") not in (None, "Always", "IfNotPresent", "Never"):
-        yield unsupported(
-            f"{path}.imagePullPolicy", container["imagePullPolicy"], ["Always", "IfNotPresent", "Never"]
-        )
+        yield unsupported(f"{path}.imagePullPolicy", container["imagePullPolicy"], ["Always", "IfNotPresent", "Never"])
     for field in ("livenessProbe", "readinessProbe", "startupProbe"):
         if container.get(field) is not None:
             yield from _probe(container[field], f"{path}.{field}", field)
@@ -130,9 +129,7 @@ def _handler(handler: Object, path: str) -> Iterable[Cause]:
     if not given:
         yield required(path, "must specify a handler type")
     for extra in given[1:]:
-        yield Cause(
-            "FieldValueForbidden", "Forbidden: may not specify more than 1 handler type", f"{path}.{extra}"
-        )
+        yield Cause("FieldValueForbidden", "Forbidden: may not specify more than 1 handler type", f"{path}.{extra}")
     for name in given[:1]:
         port = handler[name].get("port")
         if isinstance(port, int):

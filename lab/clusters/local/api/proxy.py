@@ -40,9 +40,7 @@ class PodProxy:
         self._store = store
         self._backend = backend
         timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-        self._client = httpx.AsyncClient(
-            timeout=timeout, trust_env=False, follow_redirects=False, verify=False
-        )
+        self._client = httpx.AsyncClient(timeout=timeout, trust_env=False, follow_redirects=False, verify=False)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -55,9 +53,7 @@ class PodProxy:
             raise NotImplementedHere("the proxy subresource does not pass on upgraded connections here")
         address = self._backend.pod_address(target.namespace or "", name)
         if address is None:
-            raise Unavailable(
-                f"pod {name} has no address yet; it is {pod.get('status', {}).get('phase', 'unknown')}"
-            )
+            raise Unavailable(f"pod {name} has no address yet; it is {pod.get('status', {}).get('phase', 'unknown')}")
         query = request.url.query
         url = f"{scheme}://{address}:{_port(pod, port)}/{target.rest}" + (f"?{query}" if query else "")
         dropped = _HOP_BY_HOP | {"host", "authorization", "cookie"}
@@ -69,9 +65,7 @@ class PodProxy:
             answer = await self._client.send(outgoing, stream=True)
         except (httpx.HTTPError, httpx.InvalidURL) as e:
             raise BadGateway(f"error trying to reach pod {name} at {address}: {type(e).__name__}: {e}") from e
-        response = StreamingResponse(
-            _pieces(answer), answer.status_code, background=BackgroundTask(answer.aclose)
-        )
+        response = StreamingResponse(_pieces(answer), answer.status_code, background=BackgroundTask(answer.aclose))
         kept = [(k, v) for k, v in answer.headers.raw if k.decode("latin-1").lower() not in _HOP_BY_HOP]
         response.raw_headers = [(k.lower(), v) for k, v in kept]
         return response

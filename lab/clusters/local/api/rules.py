@@ -26,16 +26,12 @@ def required(field: str, detail: str) -> Cause:
 
 
 def bad(field: str, value: Any, detail: str) -> Cause:
-    return Cause(
-        "FieldValueInvalid", f"Invalid value: {json.dumps(value, ensure_ascii=False)}: {detail}", field
-    )
+    return Cause("FieldValueInvalid", f"Invalid value: {json.dumps(value, ensure_ascii=False)}: {detail}", field)
 
 
 def unsupported(field: str, value: Any, known: Sequence[str]) -> Cause:
     listed = ", ".join(json.dumps(k) for k in known)
-    return Cause(
-        "FieldValueNotSupported", f"Unsupported value: {json.dumps(value)}: supported values: {listed}", field
-    )
+    return Cause("FieldValueNotSupported", f"Unsupported value: {json.dumps(value)}: supported values: {listed}", field)
 
 
 def duplicate(field: str, value: Any) -> Cause:
@@ -107,7 +103,8 @@ def label_value(field: str, value: str) -> Iterable[Cause]:
         yield bad(
             field, value,
             "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and "
-            f"{_MUST_BEGIN} (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '{_LABEL_VALUE}')",
+            f"{_MUST_BEGIN} (e.g. 'MyValue',  or 'my_value',  or '12345', "
+            f"regex used for validation is '{_LABEL_VALUE}')",
         )  # fmt: skip
 
 

@@ -55,9 +55,7 @@ def decode(kind: str, value: Any) -> tuple[Object, list[str]]:
 
 class _WrongType(Exception):
     def __init__(self, value: Any, path: str, wanted: str) -> None:
-        super().__init__(
-            f"cannot unmarshal {_json_type(value)} into field {path or 'object'} of type {wanted}"
-        )
+        super().__init__(f"cannot unmarshal {_json_type(value)} into field {path or 'object'} of type {wanted}")
 
 
 def _struct(type_name: str, value: Any, path: str, unknown: list[str]) -> Object:

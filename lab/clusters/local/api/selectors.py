@@ -100,7 +100,10 @@ _FIELDS: Mapping[str, frozenset[str]] = {
          "status.phase", "status.podIP", "status.nominatedNodeName"}
     ),
     "events": frozenset(
-        {f"involvedObject.{f}" for f in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")}
+        {
+            f"involvedObject.{f}"
+            for f in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+        }
         | {"reason", "reportingComponent", "source", "type"}
     ),
     "namespaces": frozenset({"status.phase"}),
@@ -163,9 +166,7 @@ def _parse_term(term: str) -> Requirement:
     if found := _EQUALITY.fullmatch(term):
         key, operator, value = found[1], found[2], _value(found[3], term)
         if operator in "<>" and not re.fullmatch(r"-?\d{1,18}", value):
-            raise BadRequest(
-                f"unable to parse requirement: {term!r}: for {operator!r} the value must be an integer"
-            )
+            raise BadRequest(f"unable to parse requirement: {term!r}: for {operator!r} the value must be an integer")
         return Requirement(key, {"=": "in", "==": "in", "!=": "notin"}.get(operator, operator), (value,))
     raise BadRequest(f"unable to parse requirement: {term!r} is not a label selector term")
 

@@ -118,8 +118,6 @@ def _listen(host: str, port: int) -> socket.socket:
         sock.listen(512)
     except OSError as e:
         sock.close()
-        raise ServeError(
-            f"the API server cannot listen on {host}:{port}: {e.strerror}; is the address taken?"
-        ) from e
+        raise ServeError(f"the API server cannot listen on {host}:{port}: {e.strerror}; is the address taken?") from e
     sock.setblocking(False)
     return sock

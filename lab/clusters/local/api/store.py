@@ -100,9 +100,7 @@ class Store:
         found = [copy_json(held[key]) for key in sorted(held) if namespace is None or key[0] == namespace]
         return found, self.resource_version
 
-    async def watch(
-        self, plural: str, namespace: str | None = None, since: str | None = None
-    ) -> AsyncIterator[Event]:
+    async def watch(self, plural: str, namespace: str | None = None, since: str | None = None) -> AsyncIterator[Event]:
         """Every change after resourceVersion `since`, without end: `async for event in store.watch("pods")`.
 
         since None or "0": first an ADDED event for each object there is, then the changes.
@@ -119,9 +117,7 @@ class Store:
         finally:
             cursor.close()
 
-    def open_watch(
-        self, plural: str, namespace: str | None = None, since: str | None = None
-    ) -> tuple[Cursor, Objects]:
+    def open_watch(self, plural: str, namespace: str | None = None, since: str | None = None) -> tuple[Cursor, Objects]:
         """The parts of `watch` for a reader with timeouts of its own: a cursor, the objects to begin with.
 
         The cursor's events are shared, of all namespaces, and must not be changed.
@@ -299,7 +295,10 @@ class Store:
     def _check_current(self, resource: Resource, old: Object, given: Object) -> None:
         name = metadata(old)["name"]
         for field, problem in (
-            ("resourceVersion", "the object has been modified; please apply your changes to the latest version and try again"),
+            (
+                "resourceVersion",
+                "the object has been modified; please apply your changes to the latest version and try again",
+            ),
             ("uid", "the UID in the object meta does not match the UID in record"),
         ):  # fmt: skip
             if given.get(field) and given[field] != metadata(old)[field]:

@@ -34,9 +34,7 @@ FIRST_LINE_S = 0.25
 class Subresources:
     """Answers for every subresource but status."""
 
-    def __init__(
-        self, store: Store, backend: NodeBackend, proxy: PodProxy, issue_token: IssueToken | None
-    ) -> None:
+    def __init__(self, store: Store, backend: NodeBackend, proxy: PodProxy, issue_token: IssueToken | None) -> None:
         self._store = store
         self._backend = backend
         self._proxy = proxy
@@ -137,9 +135,7 @@ class Subresources:
         account = self._get(target)
         seconds = (asked.get("spec") or {}).get("expirationSeconds", 3600)
         if not 600 <= seconds <= 2**32:
-            raise Invalid(
-                "spec.expirationSeconds: Invalid value: may not be less than 10 minutes or larger than 2^32"
-            )
+            raise Invalid("spec.expirationSeconds: Invalid value: may not be less than 10 minutes or larger than 2^32")
         token = self._issue_token(target.namespace or "", metadata(account)["name"], seconds)
         expires = datetime.now(UTC) + timedelta(seconds=seconds)
         return answer_json(
@@ -201,11 +197,7 @@ def _patch_scale(kind: str, current: Object, change: Any) -> Any:
     match kind:
         case "application/json-patch+json":
             return patch.json_patch(current, change)
-        case (
-            "application/merge-patch+json"
-            | "application/strategic-merge-patch+json"
-            | "application/apply-patch+yaml"
-        ):
+        case "application/merge-patch+json" | "application/strategic-merge-patch+json" | "application/apply-patch+yaml":
             return patch.merge_patch(current, change)
     raise UnsupportedMedia(f"the body of the request was in an unknown format {kind!r} for a patch")
 

@@ -24,9 +24,7 @@ class Printer:
     cells: Callable[[Object], Cells]
 
 
-def table(
-    plural: str, objects: Iterable[Object], meta: Object, *, include: str, header: bool = True
-) -> Object:
+def table(plural: str, objects: Iterable[Object], meta: Object, *, include: str, header: bool = True) -> Object:
     """A meta.k8s.io/v1 Table. include: what rows carry of their object, "None", "Metadata" or "Object"."""
     printer = _PRINTERS.get(plural, _PLAIN)
     return {
@@ -99,9 +97,7 @@ def _template(spec: Object) -> list[str]:
 def _service(obj: Object) -> Cells:
     spec = obj["spec"]
     ports = ",".join(
-        f"{p['port']}:{p['nodePort']}/{p['protocol']}"
-        if p.get("nodePort")
-        else f"{p['port']}/{p['protocol']}"
+        f"{p['port']}:{p['nodePort']}/{p['protocol']}" if p.get("nodePort") else f"{p['port']}/{p['protocol']}"
         for p in spec.get("ports") or []
     )
     ingress = ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
@@ -176,9 +172,7 @@ def _role_binding(obj: Object) -> Cells:
     names: dict[str, list[str]] = {"User": [], "Group": [], "ServiceAccount": []}
     for s in obj.get("subjects") or []:
         told = (
-            f"{s.get('namespace', '')}/{s.get('name', '')}"
-            if s.get("kind") == "ServiceAccount"
-            else s.get("name", "")
+            f"{s.get('namespace', '')}/{s.get('name', '')}" if s.get("kind") == "ServiceAccount" else s.get("name", "")
         )
         names.setdefault(s.get("kind", ""), []).append(told)
     lists = (", ".join(names[kind]) for kind in ("User", "Group", "ServiceAccount"))
@@ -204,7 +198,8 @@ _PRINTERS: dict[str, Printer] = {
     ),
     "endpointslices": Printer(("Name", "AddressType", "Ports", "Endpoints", "Age"), _endpoint_slice),
     "events": Printer(
-        ("Last Seen", "Type", "Reason", "Object", "Subobject*", "Source*", "Message", "First Seen*", "#Count*", "Name*"),
+        ("Last Seen", "Type", "Reason", "Object", "Subobject*", "Source*", "Message", "First Seen*", "#Count*",
+         "Name*"),
         _event,
     ),
     "nodes": Printer(

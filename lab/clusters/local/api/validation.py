@@ -38,9 +38,7 @@ def on_create(resource: Resource, obj: Object) -> None:
 
 def on_update(resource: Resource, obj: Object, old: Object) -> None:
     """As for a new object, and what was settled must not change. Raises Invalid."""
-    _refuse(
-        resource, obj, [*_metadata(resource, obj), *_body(resource, obj), *_immutable(resource, obj, old)]
-    )
+    _refuse(resource, obj, [*_metadata(resource, obj), *_body(resource, obj), *_immutable(resource, obj, old)])
 
 
 def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> Invalid:
@@ -167,9 +165,7 @@ def _selector(selector: Object) -> Iterable[Cause]:
         if operator not in ("In", "NotIn", "Exists", "DoesNotExist"):
             yield bad(f"{path}.operator", operator, "not a valid selector operator")
         elif (operator in ("In", "NotIn")) != bool(term.get("values")):
-            yield required(
-                f"{path}.values", "must be specified when `operator` is 'In' or 'NotIn', and only then"
-            )
+            yield required(f"{path}.values", "must be specified when `operator` is 'In' or 'NotIn', and only then")
 
 
 def _rolling(rolling: Object) -> Iterable[Cause]:
@@ -256,6 +252,4 @@ def _immutable(resource: Resource, obj: Object, old: Object) -> Iterable[Cause]:
         case "configmaps" | "secrets" if old.get("immutable"):
             for field in ("data", "binaryData", "immutable"):
                 if obj.get(field) != old.get(field):
-                    yield Cause(
-                        "FieldValueForbidden", "Forbidden: field is immutable when `immutable` is set", field
-                    )
+                    yield Cause("FieldValueForbidden", "Forbidden: field is immutable when `immutable` is set", field)

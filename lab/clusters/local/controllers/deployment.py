@@ -146,9 +146,7 @@ class Deployments(Controller):
     def _report(self, deployment: Object, new: Object | None, old: list[Object]) -> None:
         key = key_of(deployment)
         status = deployment_status(deployment, new, old)
-        written = self.store.mutate(
-            "deployments", *key, lambda d: d.update(status=status), subresource="status"
-        )
+        written = self.store.mutate("deployments", *key, lambda d: d.update(status=status), subresource="status")
         wait = overdue_in(written)
         if wait is not None:
             self.enqueue_after(key, wait)

@@ -53,9 +53,7 @@ def _available(deployment: Object, available: int) -> Object:
     rolling = deployment["spec"]["strategy"].get("rollingUpdate")
     may_miss = bounds(replicas, rolling["maxSurge"], rolling["maxUnavailable"])[1] if rolling else 0
     if available >= replicas - may_miss:
-        return _condition(
-            "Available", True, "MinimumReplicasAvailable", "Deployment has minimum availability."
-        )
+        return _condition("Available", True, "MinimumReplicasAvailable", "Deployment has minimum availability.")
     return _condition(
         "Available", False, "MinimumReplicasUnavailable", "Deployment does not have minimum availability."
     )
@@ -78,10 +76,7 @@ def _progressing(deployment: Object, status: Object, new: Object | None) -> Obje
         and before["reason"] in ("ReplicaSetUpdated", "ProgressDeadlineExceeded")
     ):
         patience = deployment["spec"].get("progressDeadlineSeconds", 600)
-        if (
-            before["reason"] == "ProgressDeadlineExceeded"
-            or seconds_since(before["lastUpdateTime"]) > patience
-        ):
+        if before["reason"] == "ProgressDeadlineExceeded" or seconds_since(before["lastUpdateTime"]) > patience:
             return _condition(
                 "Progressing",
                 False,

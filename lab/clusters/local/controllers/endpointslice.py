@@ -65,16 +65,12 @@ class EndpointSlices(Controller):
             if mine <= (s["metadata"].get("labels") or {}).items()
         ]
 
-    def _write(
-        self, service: Object, ports: list[Object], endpoints: list[Object] | None, held: Object | None
-    ) -> None:
+    def _write(self, service: Object, ports: list[Object], endpoints: list[Object] | None, held: Object | None) -> None:
         """Make one slice so. endpoints None: it is no longer needed."""
         namespace = service["metadata"]["namespace"]
         if endpoints is None:
             if held is not None:
-                self.store.remove(
-                    "endpointslices", namespace, held["metadata"]["name"], held["metadata"]["uid"]
-                )
+                self.store.remove("endpointslices", namespace, held["metadata"]["name"], held["metadata"]["uid"])
         elif held is None:
             self.store.create("endpointslices", namespace, _new_slice(service, ports, endpoints))
         elif held.get("ports") != ports or held.get("endpoints") != endpoints:
@@ -98,9 +94,7 @@ def _wanted(service: Object, pods: list[Object]) -> Groups:
     return groups
 
 
-def _assign(
-    wanted: Groups, held: list[Object]
-) -> Iterable[tuple[list[Object], list[Object] | None, Object | None]]:
+def _assign(wanted: Groups, held: list[Object]) -> Iterable[tuple[list[Object], list[Object] | None, Object | None]]:
     """(ports, endpoints, slice to reuse) for every slice wanted or held."""
     free = list(held)
     for name, (ports, endpoints) in wanted.items():
@@ -145,9 +139,7 @@ def _number(port: Object, pod: Object) -> int | None:
     sidecars = [c for c in pod["spec"].get("initContainers") or () if c.get("restartPolicy") == "Always"]
     for container in (*pod["spec"]["containers"], *sidecars):
         for candidate in container.get("ports") or ():
-            if candidate.get("name") == target and candidate.get("protocol", "TCP") == port.get(
-                "protocol", "TCP"
-            ):
+            if candidate.get("name") == target and candidate.get("protocol", "TCP") == port.get("protocol", "TCP"):
                 return int(candidate["containerPort"])
     return None
 

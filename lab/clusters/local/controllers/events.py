@@ -61,9 +61,7 @@ class Recorder:
         self._written.move_to_end(identity)
         return True
 
-    def _write(
-        self, obj: dict[str, Any], namespace: str, identity: str, kind: str, reason: str, message: str
-    ) -> None:
+    def _write(self, obj: dict[str, Any], namespace: str, identity: str, kind: str, reason: str, message: str) -> None:
         meta = obj["metadata"]
         name = f"{meta['name']}.{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
         now = timestamp()

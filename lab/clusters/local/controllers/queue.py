@@ -63,11 +63,7 @@ class Controller:
         """Look at this object again in some seconds, unless an earlier look is planned already."""
         loop = asyncio.get_running_loop()
         planned = self._timers.get(key)
-        if (
-            planned is not None
-            and not planned.cancelled()
-            and loop.time() < planned.when() <= loop.time() + seconds
-        ):
+        if planned is not None and not planned.cancelled() and loop.time() < planned.when() <= loop.time() + seconds:
             return
         if planned is not None:
             planned.cancel()

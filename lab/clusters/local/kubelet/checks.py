@@ -73,24 +73,18 @@ async def _http(action: Mapping[str, Any], target: Target) -> Outcome:
     headers = {h["name"]: h["value"] for h in action.get("httpHeaders") or ()}
     response = await _http_client().get(url, headers={"User-Agent": "kube-probe/local", **headers})
     ok = 200 <= response.status_code < 400
-    return Outcome(
-        ok, f"HTTP {'probe succeeded' if ok else 'probe failed'} with statuscode: {response.status_code}"
-    )
+    return Outcome(ok, f"HTTP {'probe succeeded' if ok else 'probe failed'} with statuscode: {response.status_code}")
 
 
 @cache
 def _http_client() -> httpx.AsyncClient:
     """One client without kept connections: a probe asks whether a new connection is served."""
     limits = httpx.Limits(max_keepalive_connections=0)
-    return httpx.AsyncClient(
-        limits=limits, verify=False, trust_env=False, timeout=None, follow_redirects=False
-    )
+    return httpx.AsyncClient(limits=limits, verify=False, trust_env=False, timeout=None, follow_redirects=False)
 
 
 async def _tcp(action: Mapping[str, Any], target: Target) -> Outcome:
-    _, writer = await asyncio.open_connection(
-        action.get("host") or target.address, target.port(action["port"])
-    )
+    _, writer = await asyncio.open_connection(action.get("host") or target.address, target.port(action["port"]))
     writer.close()
     return Outcome(True, "connected")
 

@@ -85,9 +85,7 @@ class Child:
         _, status, usage = os.wait4(self.pid, 0)
         self._process.returncode = code = os.waitstatus_to_exitcode(status)
         by_signal = -code if code < 0 else None
-        self.exited.set_result(
-            Exit(128 - code if code < 0 else code, by_signal, usage.ru_utime + usage.ru_stime)
-        )
+        self.exited.set_result(Exit(128 - code if code < 0 else code, by_signal, usage.ru_utime + usage.ru_stime))
 
 
 class Deadline:

@@ -82,9 +82,7 @@ class Backoff:
 
 
 class Container:
-    def __init__(
-        self, pod: Pod, spec: Mapping[str, Any], state: ContainerState, policy: str, logs: Path
-    ) -> None:
+    def __init__(self, pod: Pod, spec: Mapping[str, Any], state: ContainerState, policy: str, logs: Path) -> None:
         self._pod = pod
         self._spec = spec
         self.state = state
@@ -115,9 +113,7 @@ class Container:
                 delay = backoff.after(loop.time() - begun)
                 failed = f"restarting failed container={self.state.name} pod={self._pod.label}"
                 self._wait_state("CrashLoopBackOff", f"back-off {delay:g}s {failed}")
-                self._pod.note(
-                    "Warning", "BackOff", f"Back-off restarting failed container {self.state.name}"
-                )
+                self._pod.note("Warning", "BackOff", f"Back-off restarting failed container {self.state.name}")
                 if await self._stopped_within(delay):
                     return
                 self.state.restarts += 1
@@ -188,9 +184,7 @@ class Container:
         except (OSError, ValueError, IndexError) as e:
             await log.close(0)
             self._end_state(
-                Terminated(
-                    128, None, "StartError", begun, timestamp(), "", f"cannot start {launch.argv}: {e}"
-                )
+                Terminated(128, None, "StartError", begun, timestamp(), "", f"cannot start {launch.argv}: {e}")
             )
             self._pod.note("Warning", "Failed", f"Error: failed to start container {self.state.name}: {e}")
             return
@@ -212,9 +206,7 @@ class Container:
             self._pod.forget(child.pid)
         await log.close()
         self.cpu_seconds_before += end.cpu_seconds
-        self._end_state(
-            Terminated(end.code, end.signal, _reason(end), begun, timestamp(), self.state.container_id)
-        )
+        self._end_state(Terminated(end.code, end.signal, _reason(end), begun, timestamp(), self.state.container_id))
 
     async def _live(self, child: Child, begun: str) -> None:
         """postStart, then the probes; a container counts as running once postStart is through."""

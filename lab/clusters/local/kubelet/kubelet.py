@@ -82,9 +82,7 @@ class Kubelet:
                 raise BadRequest(f'previous terminated container "{container}" in pod "{pod}" not found')
             reason = next(iter(found.state.now.as_json().values())).get("reason", "not started")
             raise BadRequest(f'container "{container}" in pod "{pod}" is waiting to start: {reason}')
-        async for piece in run.read(
-            follow=follow, tail=tail, since_seconds=since_seconds, timestamps=timestamps
-        ):
+        async for piece in run.read(follow=follow, tail=tail, since_seconds=since_seconds, timestamps=timestamps):
             yield piece
 
     def resource_metrics(self) -> str:
@@ -157,6 +155,4 @@ class Kubelet:
         for found in worker.containers if worker else ():
             if found.state.name == container:
                 return found
-        raise NotFound(
-            f'container "{container}" of pod "{namespace}/{pod}" not found', plural="pods", name=pod
-        )
+        raise NotFound(f'container "{container}" of pod "{namespace}/{pod}" not found', plural="pods", name=pod)

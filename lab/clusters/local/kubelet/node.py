@@ -22,15 +22,11 @@ def register(store: Store, network: Network) -> None:
     labels = {
         "kubernetes.io/hostname": NODE_NAME,
         "kubernetes.io/os": "linux",
-        "kubernetes.io/arch": {"x86_64": "amd64", "aarch64": "arm64"}.get(
-            platform.machine(), platform.machine()
-        ),
+        "kubernetes.io/arch": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
         "node-role.kubernetes.io/control-plane": "",
     }
     store.create("nodes", None, {"metadata": {"name": NODE_NAME, "labels": labels}, "spec": {}})
-    store.mutate(
-        "nodes", None, NODE_NAME, lambda node: node.update(status=_status(network)), subresource="status"
-    )
+    store.mutate("nodes", None, NODE_NAME, lambda node: node.update(status=_status(network)), subresource="status")
 
 
 def _status(network: Network) -> dict[str, Any]:

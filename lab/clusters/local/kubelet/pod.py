@@ -203,9 +203,7 @@ class PodWorker:
     def _container(self, spec: dict[str, Any], *, init: bool) -> Container:
         policy = self._pod["spec"].get("restartPolicy", "Always")
         sidecar = init and spec.get("restartPolicy") == "Always"
-        state = ContainerState(
-            spec["name"], spec["image"], "sidecar" if sidecar else "init" if init else "main"
-        )
+        state = ContainerState(spec["name"], spec["image"], "sidecar" if sidecar else "init" if init else "main")
         if sidecar:
             policy = "Always"
         elif init:
@@ -257,9 +255,7 @@ class PodWorker:
             qos_class=status.get("qosClass", "BestEffort"),
             over=self._over,
         )
-        new = pod_status(
-            facts, [c.state for c in self.containers], status.get("conditions") or (), timestamp()
-        )
+        new = pod_status(facts, [c.state for c in self.containers], status.get("conditions") or (), timestamp())
         if new == status:
             return
         self._pod["status"] = new

@@ -94,7 +94,7 @@ impl Budget {
 #[derive(Clone, Debug)]
 pub struct Budgets {
     /// Streams that ended by a reset, whoever sent it, and streams we refused (CVE-2023-44487, CVE-2025-8671).
-    /// Half of 2,000 calls a second cancelled, for ever, is honest.
+    /// Half of 2,000 calls a second cancelled, for ever, is honest, and so is all of a connection's streams at once.
     pub resets: Budget,
     /// Frames that carry no payload of a call: PING, SETTINGS, PRIORITY, empty DATA, WINDOW_UPDATE of closed streams
     /// (CVE-2019-9511 to -9518). C-core pings once for every message or so when it measures bandwidth.
@@ -103,7 +103,7 @@ pub struct Budgets {
 
 impl Default for Budgets {
     fn default() -> Self {
-        Self { resets: Budget::new(10_000, 2_000), control: Budget::new(20_000, 10_000) }
+        Self { resets: Budget::new(3_000, 2_000), control: Budget::new(20_000, 10_000) }
     }
 }
 

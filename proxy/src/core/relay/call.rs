@@ -66,6 +66,8 @@ pub struct Call {
     pub code: Option<Code>,
     /// It waits for an endpoint since then.
     pub waiting: Option<Nanos>,
+    /// It came with the bytes being read now and has not been sent anywhere yet.
+    pub fresh: bool,
     used: bool,
 }
 
@@ -99,7 +101,8 @@ impl Calls {
             responded: false,
             tries: 0,
             code: None,
-            waiting: None,
+            waiting: Some(now),
+            fresh: true,
             used: true,
         };
         let Some(id) = self.free.pop() else {
@@ -126,6 +129,7 @@ impl Calls {
     pub fn remove(&mut self, id: CallId) {
         let Some(call) = self.calls.get_mut(id as usize).filter(|c| c.used) else { return };
         call.used = false;
+        call.fresh = false;
         call.fields = None;
         call.trailers = None;
         call.body.clear();

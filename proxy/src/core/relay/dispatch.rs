@@ -31,6 +31,19 @@ impl Relay {
         }
     }
 
+    /// Sends what came in with the last bytes. Only now, so that a call which is reset in the same breath costs no
+    /// server anything (rapid reset), and a request that is whole goes out whole.
+    pub(super) fn dispatch_fresh(&mut self, now: Nanos) {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        for call in fresh.drain(..) {
+            // Its number may be there twice, if its first bearer is gone.
+            if self.calls.get_mut(call).is_some_and(|c| std::mem::take(&mut c.fresh) && c.waiting.is_some()) {
+                self.dispatch(call, None, now);
+            }
+        }
+        self.fresh = fresh;
+    }
+
     /// A connection to the endpoint with room for a stream: the fullest one that has some, so that few are used;
     /// else a new one.
     fn conn_with_room(&mut self, target: u32, endpoint: u32, now: Nanos) -> Option<ConnId> {

@@ -15,7 +15,7 @@ impl Relay {
                 if let Some(conn) = self.conn(id) {
                     conn.h2.set_call(slot, call);
                 }
-                self.dispatch(call, None, now);
+                self.fresh.push(call);
             }
             Event::Data { slot, from, to, end } => {
                 if let Some(call) = self.call_of(id, slot) {

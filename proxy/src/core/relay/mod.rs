@@ -141,6 +141,8 @@ pub struct Relay {
     dirty: Vec<ConnId>,
     faults: Vec<(ConnId, Fatal)>,
     hungry: Vec<u32>,
+    /// Calls that came with the bytes being read now.
+    fresh: Vec<CallId>,
     seed: u64,
     draining: bool,
 }
@@ -162,6 +164,7 @@ impl Relay {
             dirty: vec![],
             faults: vec![],
             hungry: vec![],
+            fresh: vec![],
             seed,
             draining: false,
         }
@@ -223,13 +226,14 @@ impl Relay {
                         self.faults.push((id, fault));
                     }
                     self.close(id, now);
-                    return;
+                    break;
                 }
             }
         }
         if let Some(conn) = self.conn(id) {
             conn.rest = if at == input.len() { Vec::new() } else { input[at..].to_vec() };
         }
+        self.dispatch_fresh(now);
         self.touch(id);
         self.close_if_done(id);
         self.feed(now);
