@@ -63,6 +63,7 @@ pub const OPTIONS: &[Opt] = &[
         "2.6",
         "standard errors by which two costs must differ to count as different",
     ),
+    opt("grain-us", "EWMA_PROXY_GRAIN_US", "US", "1000", "latencies that differ by less are alike"),
     opt("connect-timeout-ms", "EWMA_PROXY_CONNECT_TIMEOUT_MS", "MS", "1000", "how long a connection attempt may take"),
     opt("wait-ms", "EWMA_PROXY_WAIT_MS", "MS", "3000", "how long a request waits for an endpoint"),
     opt("drain-seconds", "EWMA_PROXY_DRAIN_SECONDS", "S", "25", "how long SIGTERM waits for requests under way"),
@@ -288,6 +289,7 @@ impl Reader<'_> {
         }
         let noise = |t: &str| t.parse::<f64>().ok().filter(|n| (0.0..=100.0).contains(n));
         settings.tuning.noise = self.get("noise", "a number from 0 to 100", noise).unwrap_or(2.6);
+        settings.tuning.grain = self.number("grain-us", 0, 10_000_000) as f64 * 1e3;
         settings.connect_timeout = self.number("connect-timeout-ms", 1, 60_000) * 1_000_000;
         settings.wait = self.number("wait-ms", 0, 60_000) * 1_000_000;
         let drain_seconds = self.number("drain-seconds", 0, 3_600);

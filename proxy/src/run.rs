@@ -92,6 +92,7 @@ fn shown(config: &Config) -> serde_json::Value {
         "policy": format!("{:?}", s.tuning.policy),
         "decay_ms": s.tuning.decay / 1e6,
         "noise": s.tuning.noise,
+        "grain_us": s.tuning.grain / 1e3,
         "connect_timeout_ms": s.connect_timeout / 1_000_000,
         "wait_ms": s.wait / 1_000_000,
         "max_connections_per_endpoint": s.max_conns,

@@ -37,11 +37,15 @@ pub struct Tuning {
     /// Standard errors by which two costs must differ to count as different. 2.6: chance passes it in one pick of
     /// a hundred among equal pods; at 3 a pod that is three times slower is left too late (`simulation.rs`).
     pub noise: f64,
+    /// Latencies that differ by less than this (ns), or by less than a tenth, are alike, however sure the difference.
+    /// 1 ms: less is the scheduler's doing and changes from minute to minute (three equal pods on one busy machine
+    /// were seen at 0.71, 0.65 and 0.77 ms), and no caller gains by it what an idle pod costs.
+    pub grain: f64,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { policy: Policy::Ewma, decay: 1e9, noise: 2.6 }
+        Self { policy: Policy::Ewma, decay: 1e9, noise: 2.6, grain: 1e6 }
     }
 }
 
@@ -49,6 +53,8 @@ impl Default for Tuning {
 const LONGEST_SILENCE: Nanos = 5_000_000_000;
 /// Latency that is taken for granted while no endpoint has answered yet (ns); it cancels out among new endpoints.
 const UNKNOWN: f64 = 1e6;
+/// See [`Tuning::grain`]. A tenth: a pod that is slower by so little still answers as fast as the others do at times.
+const ALIKE: f64 = 0.1;
 /// Standard deviations of single answers above the mean at which silence is news and not chance.
 const SURPRISE: f64 = 3.0;
 /// How often the typical latency is taken anew (ns).
@@ -234,12 +240,21 @@ impl<T> Pool<T> {
         let (ea, eb) = (&self.entries[a as usize], &self.entries[b as usize]);
         let (ca, cb) = (self.cost(ea, now), self.cost(eb, now));
         let differ = (ca.value - cb.value).abs();
-        let noise = self.tuning.noise * (ca.error2 + cb.error2).sqrt();
-        if differ > noise {
+        if differ > self.alike(ca, cb, ea.in_flight.max(eb.in_flight)) {
             ca.value < cb.value
         } else {
             (ea.in_flight, ea.picked) < (eb.in_flight, eb.picked)
         }
+    }
+
+    /// The difference up to which two costs count as one; `in_flight`: of the busier.
+    fn alike(&self, a: Cost, b: Cost, in_flight: u32) -> f64 {
+        if self.tuning.policy != Policy::Ewma {
+            return 0.0;
+        }
+        let noise = self.tuning.noise * (a.error2 + b.error2).sqrt();
+        let grain = self.tuning.grain * (f64::from(in_flight) + 1.0);
+        noise.max(grain).max(ALIKE * a.value.min(b.value))
     }
 
     /// What a request more would cost on this endpoint, as of `now`.
