@@ -57,5 +57,5 @@ def load(name: str) -> Scenario:
         claim = Claim(**settings.pop("claim"))
         readme = folder / "README.md"
         return Scenario(matches[0], claim=claim, readme=readme.read_text() if readme.exists() else "", **settings)
-    except (OSError, tomllib.TOMLDecodeError, TypeError, KeyError) as e:
+    except (OSError, ValueError, TypeError, KeyError) as e:
         raise BadInput(f"{folder / 'scenario.toml'} cannot be read: {e}") from e

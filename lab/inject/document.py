@@ -50,9 +50,9 @@ def inject(doc: Document, options: Options) -> Document:
 def undo(doc: Document) -> Document:
     """The document without the sidecar; one that has none stays as it is."""
     doc = copy.deepcopy(doc)
-    template = (doc.get("spec") or {}).get("template") or {}
-    meta = template.get("metadata") or {}
-    annotations = meta.get("annotations") or {}
+    template = _mapping(_mapping(doc.get("spec")).get("template"))
+    meta = _mapping(template.get("metadata"))
+    annotations = _mapping(meta.get("annotations"))
     mark = annotations.get(ANNOTATION)
     if mark is None:
         return doc
@@ -61,10 +61,11 @@ def undo(doc: Document) -> Document:
         del meta["annotations"]
         if mark == _CREATED_META and not meta:
             del template["metadata"]
-    containers = template["spec"]["containers"]
-    own = next((i for i, c in enumerate(containers) if c.get("name") == CONTAINER), None)
-    if own is not None:
-        del containers[own]
+    containers = _mapping(template.get("spec")).get("containers")
+    if isinstance(containers, list):
+        own = next((i for i, c in enumerate(containers) if _mapping(c).get("name") == CONTAINER), None)
+        if own is not None:
+            del containers[own]
     return doc
 
 
@@ -75,7 +76,7 @@ def is_injectable(doc: object) -> bool:
 
 def _check(doc: Document) -> None:
     name = _name(doc)
-    template = (doc.get("spec") or {}).get("template")
+    template = _mapping(doc.get("spec")).get("template")
     spec = template.get("spec") if isinstance(template, dict) else None
     containers = spec.get("containers") if isinstance(spec, dict) else None
     if (
@@ -93,9 +94,24 @@ def _check(doc: Document) -> None:
         raise InjectError(
             f"{name}: automountServiceAccountToken is false, but the sidecar finds endpoints with that token"
         )
-    marked = ANNOTATION in (((template.get("metadata") or {}).get("annotations")) or {})
-    if not marked and any(c.get("name") == CONTAINER for c in containers):
+    meta = template.get("metadata")
+    if meta is not None and not isinstance(meta, dict):
+        raise InjectError(f"{name}: spec.template.metadata is not a mapping")
+    annotations = _mapping(meta).get("annotations")
+    if annotations is not None and not isinstance(annotations, dict):
+        raise InjectError(f"{name}: spec.template.metadata.annotations is not a mapping")
+    # Kubernetes wants names to differ over both lists.
+    init = spec.get("initContainers")
+    others = [_mapping(c) for c in (init if isinstance(init, list) else [])]
+    if ANNOTATION not in _mapping(annotations):
+        others += containers
+    if any(c.get("name") == CONTAINER for c in others):
         raise InjectError(f"{name}: has a container {CONTAINER} of its own; rename it")
+
+
+def _mapping(value: object) -> Document:
+    """The value itself if it is a mapping, else an empty one: manifests come from people."""
+    return value if isinstance(value, dict) else {}
 
 
 def _name(doc: Document) -> str:

@@ -53,7 +53,7 @@ class Sample:
 
 def is_ok(code: str) -> bool:
     """gRPC's OK, or an HTTP status below 400."""
-    return code == "OK" or (code.isdigit() and 100 <= int(code) < 400)
+    return code == "OK" or (code.isdecimal() and 100 <= int(code) < 400)
 
 
 def deltas(

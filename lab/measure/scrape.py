@@ -74,11 +74,12 @@ def parse(
                     continue
                 c = found.setdefault(who, Counters())
                 route = s.labels.get(names.route, "")
-                if s.name == names.total:
+                # The parser gives every counter the suffix, whether the page has it or not.
+                if s.name in (names.total, f"{counter}_total"):
                     c.requests[route, s.labels.get(names.code, "")] += int(s.value)
                 elif s.name == f"{names.duration}_bucket":
                     c.buckets.setdefault(route, Counter())[float(s.labels["le"])] += int(s.value)
-    except (ValueError, KeyError) as e:
+    except (ValueError, KeyError, OverflowError) as e:
         raise LabError(f"a metrics page is no Prometheus text: {e}") from e
     return found
 
@@ -93,7 +94,8 @@ def quantile(buckets: Mapping[float, int], q: float) -> float | None:
     for bound in bounds:
         if buckets[bound] >= rank:
             if bound == float("inf"):
-                return low * 1e3
+                # Only this bucket: all that is known is that it took some time.
+                return low * 1e3 if low else None
             inside = buckets[bound] - below
             return (low + (bound - low) * (rank - below) / inside if inside else bound) * 1e3
         below, low = buckets[bound], bound

@@ -64,6 +64,9 @@ def measure(kube: Kube, window: Window, progress: Progress = lambda line: None) 
     _sleep(window.seconds)
     after = _scrape(kube, window)
     notes = [f"{pod} gave no metrics" for pod in sorted({*before.unread, *after.unread})]
+    # Without a beginning their counters hold all their life, not the window.
+    after.pods = {pod: c for pod, c in after.pods.items() if pod not in before.unread}
+    after.sidecars = {pod: c for pod, c in after.sidecars.items() if _sidecar(pod) not in before.unread}
     if not after.pods:
         why = notes[0] if notes else "no pod is ready"
         raise LabError(f"nothing to count for {window.namespace}/{window.service}: {why}")
@@ -128,7 +131,7 @@ def _scrape(kube: Kube, window: Window) -> _Moment:
             try:
                 moment.sidecars[pod] = parse(page.result(), SIDECAR, _endpoint_of(ns, window.service))
             except ApiFailure:
-                moment.unread.append(f"the sidecar of {pod}")
+                moment.unread.append(_sidecar(pod))
         for cpu in usage:
             moment.cpu.update(cpu.result())
     return moment
@@ -136,6 +139,10 @@ def _scrape(kube: Kube, window: Window) -> _Moment:
 
 def _name(pod: Object) -> str:
     return str(pod["metadata"]["name"])
+
+
+def _sidecar(pod: str) -> str:
+    return f"the sidecar of {pod}"
 
 
 def _endpoint_of(namespace: str, service: str) -> Callable[[Mapping[str, str]], str | None]:

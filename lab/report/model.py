@@ -11,6 +11,34 @@ from lab.verdict import PodShare, Verdict, VerdictName
 
 SCHEMA = "grpc-balance-lab/report/v1"
 
+_NUMBER = (int, float)
+_MAYBE = (int, float, type(None))
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "scenario": (str, type(None)),
+    "cluster": str,
+    "mesh": bool,
+    "service": str,
+    "requests": int,
+    "errors": dict,
+    "pods": list,
+    "effective_pods": _NUMBER,
+    "margin": _NUMBER,
+    "confidence": _NUMBER,
+    "needed": (int, type(None)),
+    "explanation": str,
+    "claim": dict,
+    "sources": dict,
+    "window_s": _NUMBER,
+    "started": str,
+    "notes": list,
+}
+_POD_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "name": str,
+    "requests": int,
+    **dict.fromkeys(("share", "share_low", "share_high"), _NUMBER),
+    **dict.fromkeys(("p50_ms", "p95_ms", "p99_ms", "cpu_s"), _MAYBE),
+}
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -108,7 +136,14 @@ class Report:
         try:
             if value["schema"] != SCHEMA or value["verdict"] not in get_args(VerdictName):
                 raise ValueError(f"not a report of schema {SCHEMA}")
+            _check(value, _FIELDS)
             pods = value["pods"]
+            for pod in pods:
+                _check(pod, _POD_FIELDS)
+            _check(value["claim"], {"holds": bool, "text": str})
+            _check(value["sources"], {"pods": int, "text": str})
+            _check(value["errors"], dict.fromkeys(value["errors"], int))
+            _check(dict(enumerate(value["notes"])), dict.fromkeys(range(len(value["notes"])), str))
             shares = tuple(
                 PodShare(p["name"], p["requests"], p["share"], p["share_low"], p["share_high"]) for p in pods
             )
@@ -140,6 +175,13 @@ class Report:
             )
         except (KeyError, TypeError) as e:
             raise ValueError(f"not a report of schema {SCHEMA}: {e!r}") from e
+
+
+def _check(value: Mapping[Any, Any], types: Mapping[Any, type | tuple[type, ...]]) -> None:
+    """Raises TypeError for a field of another type, which would else be found only where it is used."""
+    for name, kind in types.items():
+        if not isinstance(value[name], kind):
+            raise TypeError(f"{name} is a {type(value[name]).__name__}")
 
 
 def _round(value: float | None) -> float | None:

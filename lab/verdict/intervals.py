@@ -9,6 +9,9 @@ from __future__ import annotations
 from math import ceil, sqrt
 from statistics import NormalDist
 
+EXPECTED = 5
+"""Requests that each pod must have had if all were fair (Cochran 1954): below, these intervals promise too much."""
+
 
 def quantile(confidence: float, together: int) -> float:
     """The normal quantile for `together` two-sided intervals that all hold with `confidence` (0 to 1)."""
@@ -23,13 +26,16 @@ def wilson(count: int, total: int, z: float) -> tuple[float, float]:
     scale = 1 + z * z / total
     middle = (share + z * z / (2 * total)) / scale
     half = z / scale * sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # With nothing or all of the requests the share itself is an end, which rounding must not put outside.
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
 def needed(pods: int, margin: float, z: float) -> int:
-    """Requests from which fair shares come out within fair·(1±margin), even where chance has used up half of it.
+    """Requests from which fair shares come out within fair·(1±margin), as far as chance moves them with normal z.
 
-    The half-width of a fair share's interval is about z·sqrt(f(1−f)/n); it may fill half the margin f·margin.
+    Wilson's interval ends inside a bound b where the share is z·sqrt(b(1−b)/n) away from it; chance takes
+    z·sqrt(f(1−f)/n) of the way from fair f to b. Both must fit into the margin f·margin.
     """
     fair = 1 / pods
-    return ceil(4 * z * z * (1 - fair) / (fair * margin * margin))
+    at_fair, *at_bounds = (sqrt(p * (1 - p)) for p in (fair, fair * (1 - margin), fair * (1 + margin)))
+    return max(ceil((z * (at_fair + max(at_fair, *at_bounds)) / (fair * margin)) ** 2), EXPECTED * pods)

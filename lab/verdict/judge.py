@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lab.verdict.explain import explain
-from lab.verdict.intervals import needed, quantile, wilson
+from lab.verdict.intervals import EXPECTED, needed, quantile, wilson
 
 VerdictName = Literal["pinned", "uneven", "even", "too-few-requests"]
 
@@ -19,7 +19,7 @@ PINNED_SHARE = 0.99
 """One pod with at least this share has all of it, but for stray requests of others."""
 
 PINNED_CERTAIN = 0.9
-"""… and the interval's low end must pass this: about 70 requests with two pods, 120 with twenty."""
+"""… and the interval's low end must pass this: 71 requests with two pods, 110 with twenty, more if any strayed."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,8 @@ def _name(pods: tuple[PodShare, ...], fair: float, margin: float) -> VerdictName
     busiest = max(pods, key=lambda p: p.share)
     if busiest.share >= PINNED_SHARE and busiest.low >= PINNED_CERTAIN:
         return "pinned"
+    if sum(p.requests for p in pods) < EXPECTED * len(pods):
+        return "too-few-requests"
     low, high = fair * (1 - margin), fair * (1 + margin)
     if any(p.high < low or p.low > high for p in pods):
         return "uneven"

@@ -12,16 +12,16 @@ from lab.clusters.local.provider import LocalCluster
 from tests.local.lab_support import Lab
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """XDG_STATE_HOME for the whole session."""
+    """XDG_STATE_HOME for all of this folder; given back before others run, with its addresses and port."""
     home = tmp_path_factory.mktemp("state")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(home))
         yield home
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running_lab(state_home: Path) -> Iterator[Lab]:
     cluster = LocalCluster(f"test-{secrets.token_hex(3)}")
     cluster.up(lambda line: None)

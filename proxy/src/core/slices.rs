@@ -1,7 +1,8 @@
 //! EndpointSlices of one Service → the endpoints that requests may go to.
 //!
 //! Rules (Kubernetes API reference, EndpointSlice v1; KEP-752, KEP-1669 for terminating endpoints, KEP-563 for dual stack):
-//! - the slices of a Service are one set; an endpoint that several slices name counts once;
+//! - the slices of a Service are one set; an address and port that several slices name counts once, even if they
+//!   disagree on the pod (an old one's slice is behind): two entries would give one server two shares;
 //! - `ready` that is not stated means true; while nothing is ready, what still serves while terminating is used;
 //! - a port is found by its name, in each slice anew: a named target port may have another number there;
 //! - a pod with an address of each family is one endpoint, by the family the Service puts first, else IPv4;
@@ -141,9 +142,9 @@ pub fn effective<'a>(
     }
     keep_one_family(&mut found, families);
     let mut endpoints: Vec<Endpoint> = found.into_iter().map(|c| c.endpoint).collect();
-    // The whole value is the sort key, so that of two slices that disagree on a zone always the same one wins.
+    // The whole value is the sort key, so that of two slices that disagree on a pod or a zone always the same one wins.
     endpoints.sort_unstable();
-    endpoints.dedup_by(|a, b| a.addr == b.addr && a.uid == b.uid);
+    endpoints.dedup_by(|a, b| a.addr == b.addr);
     endpoints.truncate(limit);
     endpoints
 }

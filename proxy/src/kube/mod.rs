@@ -11,7 +11,7 @@
 pub mod client;
 pub mod config;
 mod kubeconfig;
-mod types;
+pub mod types;
 mod watch;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
