@@ -1,6 +1,8 @@
-//! The first bytes of a connection: HTTP/2 by its preface, or something else.
+//! The first bytes of a connection: HTTP/2 by its preface, HTTP/1.x by its request line, or something else.
 //!
-//! Decided from any prefix: as soon as the bytes differ from the preface they are not HTTP/2 (RFC 9113 §3.4).
+//! Decided from any prefix, by the first byte that tells. Not HTTP/2 as soon as the bytes differ from the preface
+//! (RFC 9113 §3.4); not HTTP/1.x as soon as they cannot become `METHOD SP target SP HTTP/1.` any more (RFC 9112 §3).
+//! A known method alone tells nothing: `GET key` is a command of Redis.
 
 use super::h2::frame::PREFACE;
 
@@ -9,22 +11,59 @@ use super::h2::frame::PREFACE;
 pub enum Protocol {
     /// HTTP/2 with prior knowledge.
     Http2,
+    /// HTTP/1.x.
+    Http1,
     /// Anything else: bytes.
     Opaque,
     /// Too few bytes to tell.
     More,
 }
 
+/// The longest request line that is recognised, bytes: RFC 9112 §3 asks for 8,000 at least, browsers go to 8 KiB and
+/// some gateways to 16 KiB.
+pub const MAX_LINE: usize = 16 << 10;
+/// The longest method, bytes; the longest that is registered is UPDATEREDIRECTREF.
+pub const MAX_METHOD: usize = 32;
+
 /// What `bytes`, the first of a connection, begin.
 pub fn detect(bytes: &[u8]) -> Protocol {
     let n = bytes.len().min(PREFACE.len());
     if bytes[..n] != PREFACE[..n] {
-        Protocol::Opaque
+        request_line(bytes)
     } else if n == PREFACE.len() {
         Protocol::Http2
     } else {
         Protocol::More
     }
+}
+
+/// Do they begin `METHOD SP target SP HTTP/1.`?
+fn request_line(bytes: &[u8]) -> Protocol {
+    let mut words = bytes.splitn(3, |c| *c == b' ');
+    let (method, target, version) = (words.next().unwrap_or_default(), words.next(), words.next());
+    let is_method = method.len() <= MAX_METHOD && method.iter().all(|c| is_token(*c));
+    let Some(target) = target.filter(|_| is_method && !method.is_empty()) else {
+        return if is_method && target.is_none() { Protocol::More } else { Protocol::Opaque };
+    };
+    if !target.iter().all(u8::is_ascii_graphic) || bytes.len() - version.map_or(0, <[u8]>::len) > MAX_LINE {
+        return Protocol::Opaque;
+    }
+    let Some(version) = version else { return Protocol::More };
+    let n = version.len().min(VERSION.len());
+    if target.is_empty() || version[..n] != VERSION[..n] {
+        Protocol::Opaque
+    } else if n == VERSION.len() {
+        Protocol::Http1
+    } else {
+        Protocol::More
+    }
+}
+
+const VERSION: &[u8] = b"HTTP/1.";
+
+/// A character of a token (RFC 9110 §5.6.2).
+pub fn is_token(c: u8) -> bool {
+    c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c)
 }
 
 #[cfg(test)]
@@ -38,12 +77,54 @@ mod tests {
     }
 
     #[test]
-    fn one_differing_byte_anywhere_is_opaque() {
+    fn a_preface_with_one_differing_byte_anywhere_is_not_http2() {
         for i in 0..PREFACE.len() {
             let mut bytes = *PREFACE;
             bytes[i] ^= 1;
-            assert_eq!(detect(&bytes[..=i]), Protocol::Opaque);
+            assert_ne!(detect(&bytes), Protocol::Http2);
+            assert_ne!(detect(&bytes), Protocol::More);
         }
-        assert_eq!(detect(b"GET / HTTP/1.1\r\n"), Protocol::Opaque);
+    }
+
+    #[test]
+    fn every_prefix_of_a_request_line_wants_more_until_its_version_tells() {
+        for line in ["GET / HTTP/1.1", "PROPFIND http://a/b?c HTTP/1.0", "P * HTTP/1.1", "CONNECT a:1 HTTP/1.9"] {
+            let enough = line.len() - 1;
+            assert!((0..enough).all(|n| detect(&line.as_bytes()[..n]) == Protocol::More), "{line}");
+            assert!((enough..=line.len()).all(|n| detect(&line.as_bytes()[..n]) == Protocol::Http1), "{line}");
+        }
+    }
+
+    #[test]
+    fn other_protocols_are_opaque_by_the_byte_that_tells() {
+        for (bytes, at) in [
+            (&b"\x16\x03\x01\x02\x00"[..], 1), // TLS
+            (b"GET key\r\n", 8),               // Redis, inline
+            (b"*1\r\n$4\r\nPING\r\n", 3),      // Redis
+            (b"EHLO mail.example\r\n", 18),    // SMTP
+            (b"SSH-2.0-OpenSSH_9.2\r\n", 20),
+            (b"GET / HTTP/2.0\r\n", 12),
+            (b"GET /\r\n", 6), // HTTP/0.9
+            (b"GET  / HTTP/1.1", 5),
+            (b" / HTTP/1.1", 1),
+            (b"\r\nGET / HTTP/1.1", 1),
+            (b"AMQP\x00\x00\x09\x01", 5),
+            (b"\x00\x00\x00\x08\x04\xd2\x16\x2f", 1), // PostgreSQL
+            (b"GET /\xc3\xbc HTTP/1.1", 6),
+        ] {
+            for n in 0..bytes.len() {
+                let wanted = if n < at { Protocol::More } else { Protocol::Opaque };
+                assert_eq!(detect(&bytes[..n]), wanted, "{n} bytes of {:?}", bytes.escape_ascii().to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_is_opaque_in_the_end() {
+        let line = [b"GET /".to_vec(), vec![b'a'; MAX_LINE]].concat();
+        assert_eq!(detect(&line[..MAX_LINE - 10]), Protocol::More);
+        assert_eq!(detect(&line), Protocol::Opaque);
+        assert_eq!(detect(&[b'A'; MAX_METHOD]), Protocol::More);
+        assert_eq!(detect(&[b'A'; MAX_METHOD + 1]), Protocol::Opaque);
     }
 }

@@ -5,7 +5,6 @@ use std::io::{self, Read};
 use mio::net::TcpStream;
 
 use crate::core::detect::{detect, Protocol};
-use crate::core::h2::frame::PREFACE;
 use crate::core::h2::limits::Nanos;
 
 /// A client that has said little or nothing so far.
@@ -26,10 +25,10 @@ impl Sniff {
     /// # Errors
     /// The socket's.
     pub fn read(&mut self) -> io::Result<Protocol> {
-        let mut buffer = [0; PREFACE.len()];
+        // What is read is bounded: a request line that has not told by then never will (`detect::MAX_LINE`).
+        let mut buffer = [0; 1024];
         loop {
-            let want = PREFACE.len() - self.bytes.len();
-            match self.stream.read(&mut buffer[..want]) {
+            match self.stream.read(&mut buffer) {
                 Ok(0) => return Ok(Protocol::Opaque),
                 Ok(n) => self.bytes.extend_from_slice(&buffer[..n]),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Protocol::More),

@@ -281,7 +281,7 @@ impl Worker {
                     self.readable(id, false, now);
                 }
             }
-            Ok(Protocol::Opaque) => {
+            Ok(Protocol::Opaque | Protocol::Http1) => {
                 let Some(sniff) = self.sniffs.remove(number) else { return };
                 self.join(sniff, now);
             }
