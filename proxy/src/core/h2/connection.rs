@@ -125,6 +125,8 @@ pub(super) struct Block {
 pub(super) struct Closing {
     /// We sent GOAWAY; streams above this one are ignored.
     pub(super) sent_last: Option<u32>,
+    /// It was the last GOAWAY, not the gentle one before it.
+    pub(super) final_goaway: bool,
     /// The peer sent GOAWAY.
     pub(super) received: bool,
     /// A fatal fault has been answered: nothing more is read.
@@ -207,7 +209,7 @@ impl Connection {
             block: None,
             ids: Ids {
                 peer: 0,
-                next: 1,
+                next: limits.first_stream,
                 preface: if role == Role::Server { frame::PREFACE.len() } else { 0 },
                 settings: false,
                 reset: [0; 32],
@@ -311,7 +313,7 @@ impl Connection {
     pub fn over(&self) -> bool {
         match self.role {
             // A client's GOAWAY speaks of streams that we would open; it may go on to open its own.
-            Role::Server => self.closing.dead || self.closing.sent_last.is_some_and(|last| last < (1 << 31) - 1),
+            Role::Server => self.closing.dead || self.closing.final_goaway,
             Role::Client => !self.usable(),
         }
     }

@@ -38,6 +38,8 @@ pub struct Limits {
     /// Output at which the peer is cut: DATA never passes `out_soft`, so this is answers to a peer that floods us
     /// and does not read (CVE-2019-9512, -9515).
     pub out_hard: usize,
+    /// The identifier of the first stream we open; 1, but for tests of what happens when they run out at 2^31.
+    pub first_stream: u32,
 }
 
 impl Default for Limits {
@@ -52,6 +54,7 @@ impl Default for Limits {
             continuations: 16,
             out_soft: 256 << 10,
             out_hard: 2 << 20,
+            first_stream: 1,
         }
     }
 }

@@ -12,7 +12,7 @@ pub struct Head {
     field_fault: Option<&'static str>,
     /// Which pseudo-headers there are, as bits.
     pseudo: u8,
-    empty_path: bool,
+    bad_path: bool,
     /// `:status`, or 0 when there is none.
     pub status: u16,
     /// `grpc-status`; 2 (UNKNOWN) when it is there and no number from 0 to 16.
@@ -48,7 +48,7 @@ impl Head {
         Head {
             field_fault: reader.fault,
             pseudo: reader.seen,
-            empty_path: reader.empty_path && reader.scheme_http,
+            bad_path: reader.scheme_http && !reader.path_ok(),
             status: reader.status,
             grpc_status: reader.grpc_status,
             grpc: reader.grpc,
@@ -69,7 +69,7 @@ impl Head {
             Part::Request if self.pseudo & !AUTHORITY != METHOD | SCHEME | PATH => {
                 Some("a request wants :method, :scheme and :path")
             }
-            Part::Request if self.empty_path => Some("an empty path"),
+            Part::Request if self.bad_path => Some("a path without a slash in front"),
             Part::Response if self.pseudo != STATUS => Some("a response wants :status"),
             Part::Trailers if self.pseudo != 0 => Some("pseudo-headers in trailers"),
             _ => None,
@@ -78,11 +78,13 @@ impl Head {
 }
 
 #[derive(Default)]
-struct Reader {
+struct Reader<'a> {
     fault: Option<&'static str>,
     regular: bool,
     seen: u8,
-    empty_path: bool,
+    path: &'a [u8],
+    authority: Option<&'a [u8]>,
+    options: bool,
     connect: bool,
     scheme_http: bool,
     status: u16,
@@ -97,8 +99,13 @@ const PATH: u8 = 4;
 const AUTHORITY: u8 = 8;
 const STATUS: u8 = 16;
 
-impl Reader {
-    fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), &'static str> {
+impl<'a> Reader<'a> {
+    /// A path begins with a slash, but for `OPTIONS *` (RFC 9113 §8.3.1; CVE-2026-33186).
+    fn path_ok(&self) -> bool {
+        self.path.first() == Some(&b'/') || (self.options && self.path == b"*")
+    }
+
+    fn field(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), &'static str> {
         if name.first() == Some(&b':') {
             return self.pseudo(name, value);
         }
@@ -114,6 +121,10 @@ impl Reader {
                 return Err("a connection-specific field");
             }
             b"te" if !value.eq_ignore_ascii_case(b"trailers") => return Err("te is not trailers"),
+            // Whoever routes by one and whoever routes by the other must not be told different things.
+            b"host" if self.authority.is_some_and(|a| !a.eq_ignore_ascii_case(value)) => {
+                return Err("host is not :authority");
+            }
             b"content-type" => self.grpc = value.starts_with(b"application/grpc"),
             b"grpc-status" => self.grpc_status = Some(grpc_code(value)),
             b"content-length" => {
@@ -128,7 +139,7 @@ impl Reader {
         Ok(())
     }
 
-    fn pseudo(&mut self, name: &[u8], value: &[u8]) -> Result<(), &'static str> {
+    fn pseudo(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), &'static str> {
         let bit = match name {
             b":method" => METHOD,
             b":scheme" => SCHEME,
@@ -148,9 +159,13 @@ impl Reader {
         }
         self.seen |= bit;
         match bit {
-            METHOD => self.connect = value == b"CONNECT",
+            METHOD => {
+                self.connect = value == b"CONNECT";
+                self.options = value == b"OPTIONS";
+            }
+            AUTHORITY => self.authority = Some(value),
             SCHEME => self.scheme_http = matches!(value, b"http" | b"https"),
-            PATH => self.empty_path = value.is_empty(),
+            PATH => self.path = value,
             STATUS => {
                 self.status = match (value.len(), decimal(value)) {
                     (3, Some(n)) if n >= 100 => n as u16,
@@ -263,6 +278,17 @@ mod tests {
         for extra in [[("content-length", "1"), ("content-length", "2")], [("x", "y"), (":authority", "a")]] {
             assert!(request_with(&extra).fault(Part::Request).is_some(), "{extra:?}");
         }
+    }
+
+    #[test]
+    fn a_path_without_a_slash_and_a_second_authority_are_refused() {
+        let request = |method, path, extra: &[(&str, &str)]| {
+            let head = [(":method", method), (":scheme", "http"), (":path", path), (":authority", "a")];
+            fault(&[&head[..], extra].concat(), Part::Request)
+        };
+        assert!(request("POST", "", &[]) && request("POST", "x/y", &[]) && request("GET", "*", &[]));
+        assert!(!request("OPTIONS", "*", &[]) && !request("POST", "/x", &[]));
+        assert!(request("POST", "/x", &[("host", "b")]) && !request("POST", "/x", &[("host", "A")]));
     }
 
     #[test]

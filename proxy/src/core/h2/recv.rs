@@ -301,14 +301,8 @@ impl Connection {
     fn on_later_head(&mut self, slot: Slot, end: bool, fields: Option<Rc<Headers>>, now: Nanos) -> Step {
         let Some(s) = self.table.get(slot) else { return Ok(None) };
         if !s.state.can_recv() {
-            if self.was_reset(s.id) {
-                return Ok(None);
-            }
-            return if self.role == Role::Server {
-                Err(fatal(ErrorCode::STREAM_CLOSED, "HEADERS on a closed stream"))
-            } else {
-                self.fault(slot, ErrorCode::STREAM_CLOSED, now)
-            };
+            let reset = self.was_reset(s.id);
+            return if reset { Ok(None) } else { self.fault(slot, ErrorCode::STREAM_CLOSED, now) };
         }
         let response = self.role == Role::Client && !s.head_received;
         let Some(fields) = fields else {

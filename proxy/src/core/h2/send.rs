@@ -147,6 +147,7 @@ impl Connection {
     pub fn goaway(&mut self, code: ErrorCode, gently: bool, text: &str) {
         let last = if gently { (1 << 31) - 1 } else { self.ids.peer };
         self.closing.sent_last = Some(last);
+        self.closing.final_goaway |= !gently;
         frame::put_goaway(&mut self.out.bytes, last, code, text);
     }
 
