@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 
-.PHONY: help lab-up lab-down test lint test-rust test-python lock clean
+.PHONY: help lab-up lab-down test lint test-rust test-python conformance fuzz lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -33,6 +33,10 @@ test-rust: $(STAMPS)/tools ## the proxy's own tests
 
 test-python: $(STAMPS)/dev ## unit and local tiers
 	$(BIN)/pytest
+
+conformance: $(STAMPS)/dev ## other people's suites and clients, and the faults that take minutes
+	./scripts/conformance-tools || echo "make: some tools are missing; their tests are skipped"
+	$(BIN)/pytest -m 'long or not long' tests/conformance
 
 lock: ## pin the newest versions that pyproject.toml allows (wants `uv`)
 	./scripts/lock
