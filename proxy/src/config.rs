@@ -64,6 +64,22 @@ pub const OPTIONS: &[Opt] = &[
         "standard errors by which two costs must differ to count as different",
     ),
     opt("grain-us", "EWMA_PROXY_GRAIN_US", "US", "1000", "latencies that differ by less are alike"),
+    opt(
+        "penalty-ms",
+        "EWMA_PROXY_PENALTY_MS",
+        "MS",
+        "1000",
+        "how much slower a failing endpoint counts; 0: not at all",
+    ),
+    opt(
+        "failure-lift",
+        "EWMA_PROXY_FAILURE_LIFT",
+        "SHARE",
+        "0.2",
+        "share of requests by which an endpoint fails more often than the others to count as failing",
+    ),
+    opt("probe-ms", "EWMA_PROXY_PROBE_MS", "MS", "1000", "a failing or slow endpoint gets one request after so long"),
+    opt("probe-every", "EWMA_PROXY_PROBE_EVERY", "N", "100", "at most one request in so many is such a probe"),
     opt("connect-timeout-ms", "EWMA_PROXY_CONNECT_TIMEOUT_MS", "MS", "1000", "how long a connection attempt may take"),
     opt("wait-ms", "EWMA_PROXY_WAIT_MS", "MS", "3000", "how long a request waits for an endpoint"),
     opt("drain-seconds", "EWMA_PROXY_DRAIN_SECONDS", "S", "25", "how long SIGTERM waits for requests under way"),
@@ -290,6 +306,11 @@ impl Reader<'_> {
         let noise = |t: &str| t.parse::<f64>().ok().filter(|n| (0.0..=100.0).contains(n));
         settings.tuning.noise = self.get("noise", "a number from 0 to 100", noise).unwrap_or(2.6);
         settings.tuning.grain = self.number("grain-us", 0, 10_000_000) as f64 * 1e3;
+        settings.tuning.penalty = self.number("penalty-ms", 0, 600_000) as f64 * 1e6;
+        let lift = |t: &str| t.parse::<f64>().ok().filter(|n| (0.01..=0.9).contains(n));
+        settings.tuning.lift = self.get("failure-lift", "a number from 0.01 to 0.9", lift).unwrap_or(0.2);
+        settings.tuning.probe = self.number("probe-ms", 1, 600_000) * 1_000_000;
+        settings.tuning.probe_every = self.number("probe-every", 1, 1_000_000);
         settings.connect_timeout = self.number("connect-timeout-ms", 1, 60_000) * 1_000_000;
         settings.wait = self.number("wait-ms", 0, 60_000) * 1_000_000;
         let drain_seconds = self.number("drain-seconds", 0, 3_600);

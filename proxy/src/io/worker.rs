@@ -554,12 +554,12 @@ impl Worker {
             endpoints: t
                 .pool
                 .all()
-                .map(|(_, e)| EndpointSnapshot {
+                .map(|(i, e)| EndpointSnapshot {
                     addr: e.info.addr,
                     pod: e.info.pod.clone(),
                     in_flight: e.in_flight,
                     latency: e.estimate.raw().map(|ns| ns / 1e9),
-                    cost: t.pool.cost(e, now).value / 1e9,
+                    cost: t.pool.cost(i, now) / 1e9,
                     connections: e.info.conns.len(),
                     active: e.info.gone.is_none(),
                     stats: e.info.stats.clone(),

@@ -56,6 +56,14 @@ pub enum Answers {
     Echo,
     /// Resets every stream with REFUSED_STREAM.
     Refuse,
+    /// A gRPC status without a body (trailers-only).
+    Only(&'static str),
+    /// A head, then a gRPC status in trailers.
+    Trailers(&'static str),
+    /// An answer of plain HTTP.
+    Http(&'static str),
+    /// Resets every stream after its head.
+    Break,
 }
 
 impl Peer {
@@ -129,13 +137,33 @@ impl Peer {
     }
 
     fn answer(&mut self, slot: u32) {
-        if self.answers != Answers::Echo || !self.seen[&slot].ended {
+        if !self.seen[&slot].ended {
             return;
         }
-        let body = self.seen[&slot].body.clone();
-        self.h2.send_head(slot, &grpc_head(), false);
-        self.h2.send_data(slot, &body, false);
-        self.h2.send_trailers(slot, &list(&[("grpc-status", "0")]));
+        match self.answers {
+            Answers::No | Answers::Refuse => return,
+            Answers::Echo => {
+                let body = self.seen[&slot].body.clone();
+                self.h2.send_head(slot, &grpc_head(), false);
+                self.h2.send_data(slot, &body, false);
+                self.h2.send_trailers(slot, &list(&[("grpc-status", "0")]));
+            }
+            Answers::Only(status) => {
+                let fields = [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", status)];
+                self.h2.send_head(slot, &list(&fields), true);
+            }
+            Answers::Trailers(status) => {
+                self.h2.send_head(slot, &grpc_head(), false);
+                self.h2.send_trailers(slot, &list(&[("grpc-status", status)]));
+            }
+            Answers::Http(status) => self.h2.send_head(slot, &list(&[(":status", status)]), true),
+            Answers::Break => {
+                self.h2.send_head(slot, &grpc_head(), false);
+                self.h2.reset(slot, ErrorCode::INTERNAL_ERROR);
+                self.h2.remove(slot);
+                return;
+            }
+        }
         self.sweep(slot);
     }
 

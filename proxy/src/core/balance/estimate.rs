@@ -45,6 +45,17 @@ impl Estimate {
         self.samples
     }
 
+    /// Takes a latency (ns). After a silence of half a time constant or more the old mean is hearsay: an answer nearer
+    /// to `typical` (the pool's median) than to that begins anew, so that a pod that was slow and is well again
+    /// is like the others after one answer.
+    pub fn sample_after_silence(&mut self, latency: f64, now: Nanos, typical: f64, decay: f64) {
+        let idle = now.saturating_sub(self.last) as f64;
+        if self.samples > 0 && idle >= decay / 2.0 && (latency - typical).abs() < (latency - self.mean).abs() {
+            *self = Self::new();
+        }
+        self.sample(latency, now, decay);
+    }
+
     /// Takes a latency (nanoseconds). The weight is 1−e^(−Δt/decay), at least the least, and at first 1/n, so that
     /// the first samples count alike.
     pub fn sample(&mut self, latency: f64, now: Nanos, decay: f64) {
@@ -169,6 +180,18 @@ mod tests {
             inside += usize::from(off < 3.0 * e.error2().sqrt());
         }
         assert!(inside > 950, "{inside} of 1000 within three standard errors");
+    }
+
+    #[test]
+    fn what_was_slow_and_answers_like_the_others_after_a_silence_is_like_the_others() {
+        let mut e = Estimate::new();
+        (0..20u64).for_each(|i| e.sample(200e6, i * 10_000_000, S));
+        e.sample_after_silence(2e6, 200_000_000, 2e6, S);
+        assert!(e.mean(200_000_000, 2e6, S) > 100e6, "one fast answer in the stream of slow ones");
+        e.sample_after_silence(200e6, 1_400_000_000, 2e6, S);
+        assert!(e.mean(1_400_000_000, 2e6, S) > 100e6, "still slow");
+        e.sample_after_silence(2e6, 2_400_000_000, 2e6, S);
+        assert!(e.mean(2_400_000_000, 2e6, S) < 3e6);
     }
 
     #[test]

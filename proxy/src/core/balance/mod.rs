@@ -1,12 +1,18 @@
 //! Which endpoint gets the next request.
 //!
+//! - `tuning`: the policies and the balancer's constants;
 //! - `estimate`: how long an endpoint takes, and how sure that is;
-//! - `pool`: the endpoints of one service port, with their load; the pick.
+//! - `failure`: whether an endpoint fails more often than the others;
+//! - `pool`: the endpoints of one service port, with their load;
+//! - `pick`: the choice among them, and the record of it.
 //!
 //! Pure: `now` and a seed in, an endpoint out. A fixed seed gives a fixed sequence of picks.
 //! Must not know: connections, HTTP, where endpoints come from.
 
 pub mod estimate;
+pub mod failure;
+pub mod pick;
 pub mod pool;
 #[cfg(test)]
 mod simulation;
+pub mod tuning;

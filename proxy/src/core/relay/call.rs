@@ -31,6 +31,17 @@ pub enum Code {
     Http(u16),
 }
 
+impl Code {
+    /// Does it speak against the endpoint? UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE and
+    /// DATA_LOSS; 5xx and 429 of plain HTTP. All else is the caller's doing, or an answer as good as any.
+    pub fn failed(self) -> bool {
+        match self {
+            Self::Grpc(status) => matches!(status, 2 | 4 | 8 | 13 | 14 | 15),
+            Self::Http(status) => status == 429 || (500..600).contains(&status),
+        }
+    }
+}
+
 /// One request and its response.
 #[derive(Debug)]
 pub struct Call {
@@ -64,11 +75,23 @@ pub struct Call {
     pub tries: u8,
     /// How it ended, once that is known.
     pub code: Option<Code>,
+    /// Did the endpoint fail it? None until the endpoint has told, and for ever if the client gave up before.
+    pub failed: Option<bool>,
     /// It waits for an endpoint since then.
     pub waiting: Option<Nanos>,
     /// It came with the bytes being read now and has not been sent anywhere yet.
     pub fresh: bool,
     used: bool,
+}
+
+impl Call {
+    /// The client gave up. That is how the call ended, unless it had ended already; a gRPC answer that has not told its
+    /// status is UNKNOWN (2) only until then.
+    pub fn cancel(&mut self) {
+        if self.failed.is_none() && matches!(self.code, None | Some(Code::Grpc(2))) {
+            self.code = Some(Code::Grpc(1));
+        }
+    }
 }
 
 /// All calls: a slab; a finished call's buffers serve the next one.
@@ -101,6 +124,7 @@ impl Calls {
             responded: false,
             tries: 0,
             code: None,
+            failed: None,
             waiting: Some(now),
             fresh: true,
             used: true,

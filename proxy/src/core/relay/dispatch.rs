@@ -7,6 +7,7 @@ use super::call::{CallId, ConnId, Leg};
 use super::{Action, Relay, Side};
 use crate::core::h2::connection::Role;
 use crate::core::h2::limits::Nanos;
+use crate::core::h2::stream::State;
 
 impl Relay {
     /// Sends a call to an endpoint, `avoid` being the one that just failed it; without one it waits.
@@ -189,6 +190,7 @@ impl Relay {
     pub(super) fn replay(&mut self, call: CallId, from: ConnId, now: Nanos) {
         let Some(c) = self.calls.get_mut(call) else { return };
         let (target, avoid, answered) = (c.target, c.endpoint.take(), c.answered);
+        let failed = c.failed.take();
         let leg = c.up.take();
         self.totals.replays += 1;
         if let Some(leg) = leg {
@@ -197,6 +199,9 @@ impl Relay {
             }
         }
         if let (Some(t), Some(endpoint)) = (self.targets.get_mut(target as usize), avoid) {
+            if let Some(failed) = failed {
+                t.pool.outcome(endpoint, failed);
+            }
             t.pool.finish(endpoint, answered);
         }
         self.dispatch(call, avoid, now);
@@ -270,6 +275,10 @@ impl Relay {
                 self.replay(call, id, now);
                 return;
             }
+        }
+        // An answer that is complete stays one, even if the request was not read to its end.
+        if connected && self.conn(id).is_some_and(|c| c.h2.state(slot) != State::HalfRemote) {
+            self.blame(call);
         }
         self.fail(call, 14, "the connection to the endpoint was lost", now);
     }

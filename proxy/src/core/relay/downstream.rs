@@ -1,6 +1,6 @@
 //! Events of clients' connections: requests come in, calls start, bodies go on to servers.
 
-use super::call::{CallId, Code, ConnId, Leg};
+use super::call::{CallId, ConnId, Leg};
 use super::{Relay, Side};
 use crate::core::h2::connection::Event;
 use crate::core::h2::frame::ErrorCode;
@@ -91,7 +91,7 @@ impl Relay {
     fn abandoned(&mut self, call: CallId, code: ErrorCode, now: Nanos) {
         let Some(c) = self.calls.get_mut(call) else { return };
         // A client that has the whole answer may reset what it no longer wants to send.
-        c.code.get_or_insert(Code::Grpc(1));
+        c.cancel();
         let up = c.up;
         if let Some(leg) = up {
             let code = if code == ErrorCode::NO_ERROR { code } else { ErrorCode::CANCEL };

@@ -51,11 +51,14 @@ impl Relay {
     fn drop_up(&mut self, call: CallId) {
         let Some(c) = self.calls.get_mut(call) else { return };
         let Some(leg) = c.up.take() else { return };
-        let (target, endpoint, answered) = (c.target, c.endpoint, c.answered);
+        let (target, endpoint, answered, failed) = (c.target, c.endpoint, c.answered, c.failed);
         if let Some(conn) = self.conn(leg.conn) {
             conn.h2.remove(leg.slot);
         }
         if let (Some(t), Some(endpoint)) = (self.targets.get_mut(target as usize), endpoint) {
+            if let Some(failed) = failed {
+                t.pool.outcome(endpoint, failed);
+            }
             t.pool.finish(endpoint, answered);
         }
         self.freed(leg.conn);
@@ -99,9 +102,7 @@ impl Relay {
             conn.h2.reset(slot, ErrorCode::CANCEL);
         }
         if let Some(c) = self.calls.get_mut(call) {
-            if !c.responded {
-                c.code = Some(Code::Grpc(1));
-            }
+            c.cancel();
         }
         self.tidy(call, now);
     }

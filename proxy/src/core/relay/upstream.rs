@@ -15,7 +15,7 @@ impl Relay {
                 let Some(call) = self.call_of(id, slot) else { return };
                 let interim = (100..200).contains(&fields.head().status);
                 if !interim {
-                    self.answered(call, &fields, now);
+                    self.answered(call, &fields, end, now);
                 }
                 let Some(down) = self.calls.get(call).and_then(|c| c.down) else { return };
                 if let Some(conn) = self.conn(down.conn) {
@@ -38,6 +38,7 @@ impl Relay {
                     conn.h2.release(slot, sent);
                 }
                 if end {
+                    self.silent_end(call);
                     self.tidy(call, now);
                 }
             }
@@ -47,6 +48,7 @@ impl Relay {
                 if let (Some(n), Some(Code::Grpc(_))) = (fields.head().grpc_status, c.code) {
                     c.code = Some(Code::Grpc(n));
                 }
+                c.failed = c.code.map(Code::failed);
                 if let Some(down) = c.down {
                     if let Some(conn) = self.conn(down.conn) {
                         conn.h2.send_trailers(down.slot, &fields);
@@ -73,7 +75,7 @@ impl Relay {
     }
 
     /// A final head: the latency is known, and how the call ends unless trailers say more.
-    fn answered(&mut self, call: CallId, fields: &Headers, now: Nanos) {
+    fn answered(&mut self, call: CallId, fields: &Headers, end: bool, now: Nanos) {
         let head = fields.head();
         let Some(c) = self.calls.get_mut(call) else { return };
         c.responded = true;
@@ -85,13 +87,28 @@ impl Relay {
             None if head.grpc && head.status == 200 => Code::Grpc(2),
             None => Code::Http(head.status),
         });
+        if head.grpc_status.is_some() || end || !matches!(c.code, Some(Code::Grpc(_))) {
+            c.failed = c.code.map(Code::failed);
+        }
+        let failed = c.failed == Some(true);
         if let (Some(endpoint), false) = (c.endpoint, c.answered) {
             c.answered = true;
             let latency = now.saturating_sub(c.sent);
             let target = c.target;
             if let Some(t) = self.targets.get_mut(target as usize) {
-                t.pool.answered(endpoint, latency, now);
+                if failed {
+                    t.pool.failed_answer(endpoint, now);
+                } else {
+                    t.pool.answered(endpoint, latency, now);
+                }
             }
+        }
+    }
+
+    /// The body has ended and with it the answer: a gRPC one that told no status is UNKNOWN for good.
+    fn silent_end(&mut self, call: CallId) {
+        if let Some(c) = self.calls.get_mut(call).filter(|c| c.failed.is_none()) {
+            c.failed = c.code.map(Code::failed);
         }
     }
 
@@ -99,28 +116,42 @@ impl Relay {
     fn refused(&mut self, id: ConnId, call: CallId, code: ErrorCode, ours: bool, now: Nanos) {
         let Some(c) = self.calls.get(call) else { return };
         if code == ErrorCode::REFUSED_STREAM && !ours && self.can_replay(call) {
+            self.blame(call);
             self.replay(call, id, now);
             return;
         }
-        let down = c.down;
+        let (down, mut broken) = (c.down, false);
         if let Some(down) = down {
             if let Some(conn) = self.conn(down.conn) {
                 match conn.h2.state(down.slot) {
                     // The answer is complete, or on its way out: the reset only ends the request's body.
                     State::HalfLocal | State::Closed => {}
                     _ if conn.h2.ending(down.slot) => {}
-                    _ => conn.h2.reset(down.slot, code),
+                    _ => {
+                        conn.h2.reset(down.slot, code);
+                        broken = true;
+                    }
                 }
             }
             self.touch(down.conn);
         }
         if let Some(c) = self.calls.get_mut(call) {
             // A gRPC answer that has not told its status yet ends with the reset's.
-            if !c.responded || c.code == Some(Code::Grpc(2)) {
+            if c.failed.is_none() {
                 c.code = Some(Code::Grpc(code_of_reset(code)));
+            }
+            if broken {
+                c.failed = Some(true);
             }
         }
         self.tidy(call, now);
+    }
+
+    /// The call's end, whatever its code, is the endpoint's doing.
+    pub(super) fn blame(&mut self, call: CallId) {
+        if let Some(c) = self.calls.get_mut(call) {
+            c.failed = Some(true);
+        }
     }
 
     /// The server takes no more streams here. What it has not processed goes elsewhere.
