@@ -105,8 +105,9 @@ def _bytes(b: bytes) -> bytes:
 class Echo(grpc.GenericRpcHandler):
     """/echo/<what>: unary, server-stream, client-stream, bidi, fail, slow, big; bytes in, bytes out."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, broken: bool = False) -> None:
         self.name = name
+        self.broken = broken
         self.release = threading.Event()
         self.started = threading.Semaphore(0)
         self.cancelled = threading.Semaphore(0)
@@ -129,6 +130,8 @@ class Echo(grpc.GenericRpcHandler):
 
     def _enter(self, context: grpc.ServicerContext) -> None:
         self.calls += 1
+        if self.broken:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "broken on purpose")
         context.send_initial_metadata((("pod", self.name),))
 
     def unary(self, request: bytes, context: grpc.ServicerContext) -> bytes:
@@ -169,10 +172,10 @@ UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_le
 
 @contextlib.contextmanager
 def echo_server(
-    name: str, *, port: int = 0, options: list[tuple[str, Any]] | None = None
+    name: str, *, port: int = 0, options: list[tuple[str, Any]] | None = None, broken: bool = False
 ) -> Iterator[tuple[str, Echo]]:
-    """A grpcio server on loopback: (address, handler)."""
-    handler = Echo(name)
+    """A grpcio server on loopback: (address, handler). A broken one answers UNAVAILABLE at once."""
+    handler = Echo(name, broken=broken)
     pool = futures.ThreadPoolExecutor(32)
     server = grpc.server(pool, handlers=(handler,), options=[*UNLIMITED, *(options or [])])
     bound = server.add_insecure_port(f"127.0.0.1:{port}")

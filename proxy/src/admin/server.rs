@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::metrics::{render, Discovery};
+use super::why;
 use crate::io::message::{Message, Snapshot};
 use crate::io::worker::Handle;
 
@@ -63,11 +64,12 @@ impl Admin {
         if method != "GET" && method != "HEAD" {
             return answer(&mut stream, 405, "text/plain", "GET only\n");
         }
-        let (status, kind, body) = self.page(path.split('?').next().unwrap_or_default());
+        let (path, query) = path.split_once('?').unwrap_or((&path, ""));
+        let (status, kind, body) = self.page(path, query);
         answer(&mut stream, status, kind, if method == "HEAD" { "" } else { &body })
     }
 
-    fn page(&self, path: &str) -> (u16, &'static str, String) {
+    fn page(&self, path: &str, query: &str) -> (u16, &'static str, String) {
         match path {
             "/live" => (200, "text/plain", "live\n".into()),
             "/ready" => self.ready(),
@@ -79,8 +81,9 @@ impl Admin {
                 Some(s) => (200, "application/json", endpoints(&s)),
                 None => busy(),
             },
+            "/why" => self.why(query),
             "/config" => (200, "application/json", format!("{:#}\n", self.config)),
-            _ => (404, "text/plain", "there are /metrics /ready /live /endpoints /config\n".into()),
+            _ => (404, "text/plain", "there are /metrics /ready /live /endpoints /why /config\n".into()),
         }
     }
 
@@ -94,6 +97,19 @@ impl Admin {
                 (503, "text/plain", format!("not ready: {why}\n"))
             }
             _ => (200, "text/plain", "ready\n".into()),
+        }
+    }
+
+    fn why(&self, query: &str) -> (u16, &'static str, String) {
+        let (n, target) = match why::query(query) {
+            Ok(asked) => asked,
+            Err(error) => return (400, "text/plain", format!("{error}\n")),
+        };
+        let (to, from) = mpsc::channel();
+        let sent = self.worker.send(Message::Why(target, n, to));
+        match sent.then(|| from.recv_timeout(PATIENCE).ok()).flatten() {
+            Some(picks) => (200, "application/json", why::render(&picks)),
+            None => busy(),
         }
     }
 

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::sync::mpsc::Sender;
 use std::sync::Arc;
 
-use crate::core::relay::{EndpointInfo, EndpointStats, Totals};
+use crate::core::balance::tuning::Tuning;
+use crate::core::relay::{EndpointInfo, EndpointStats, Explained, Totals};
 
 /// Something a worker is to do.
 pub enum Message {
@@ -14,6 +15,8 @@ pub enum Message {
     Updates(Vec<Update>),
     /// Send a copy of the numbers there.
     Snapshot(Sender<Snapshot>),
+    /// Send the last picks there: of targets whose name contains this text, at most so many.
+    Why(Option<String>, usize, Sender<Why>),
     /// SIGTERM: take no more, finish, end.
     Drain,
     /// A second SIGTERM: end now.
@@ -57,6 +60,17 @@ pub struct Snapshot {
     pub calls: usize,
     /// Connections that are passed through, and those ever.
     pub opaque: (usize, u64),
+}
+
+/// A worker's last picks.
+#[derive(Clone, Debug)]
+pub struct Why {
+    /// The worker's clock, ns.
+    pub now: u64,
+    /// The constants they were made with.
+    pub tuning: Tuning,
+    /// Newest first.
+    pub picks: Vec<Explained>,
 }
 
 /// One target.

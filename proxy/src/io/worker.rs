@@ -16,7 +16,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
 use super::listener::{bind, Accepted, Listener};
-use super::message::{EndpointSnapshot, Message, Snapshot, TargetSnapshot, Update};
+use super::message::{EndpointSnapshot, Message, Snapshot, TargetSnapshot, Update, Why};
 use super::opaque::{Opaque, Turn};
 use super::slab::Slab;
 use super::sniff::Sniff;
@@ -471,6 +471,10 @@ impl Worker {
                 Message::Snapshot(to) => {
                     // Whoever asked may have given up.
                     let _ = to.send(self.snapshot(now));
+                }
+                Message::Why(part, n, to) => {
+                    let picks = self.relay.why(part.as_deref(), n);
+                    let _ = to.send(Why { now, tuning: *self.relay.tuning(), picks });
                 }
                 Message::Drain => self.begin_drain(now),
                 Message::Stop => return true,

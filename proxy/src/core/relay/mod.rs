@@ -16,6 +16,7 @@ mod finish;
 mod respond;
 mod stats;
 mod upstream;
+mod why;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 pub use call::{Call, CallId, Code, ConnId, Leg};
 pub use endpoints::EndpointInfo;
 pub use stats::{EndpointStats, RouteStats, Routes, Totals, BOUNDS};
+pub use why::Explained;
 
 use super::balance::pool::{Pool, Tuning};
 use super::h2::connection::{Connection, Fatal, Role};
