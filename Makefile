@@ -38,6 +38,20 @@ conformance: $(STAMPS)/dev ## other people's suites and clients, and the faults 
 	./scripts/conformance-tools || echo "make: some tools are missing; their tests are skipped"
 	$(BIN)/pytest -m 'long or not long' tests/conformance
 
+# Coverage-guided, each target for so many seconds; new inputs stay in build/fuzz, a failing one is named and kept.
+FUZZ := frames hpack connection_server connection_client relay detect
+SECONDS ?= 600
+fuzz: $(STAMPS)/tools ## every fuzz target for SECONDS=600 each (wants nightly; `make test` runs them on stable)
+	@cargo +nightly --version >/dev/null 2>&1 || { echo "make: no nightly Rust, which cargo-fuzz wants; rustup toolchain install nightly"; exit 3; }
+	@./scripts/conformance-tools --only-fuzz
+	@for t in $(FUZZ); do \
+		mkdir -p build/fuzz/$$t; \
+		echo "fuzzing $$t for $(SECONDS) s …"; \
+		(cd proxy && PATH="$$PATH:$(CURDIR)/build/tools/bin" CARGO_TARGET_DIR=$(CURDIR)/build/fuzz-target \
+			cargo +nightly fuzz run --sanitizer none $$t $(CURDIR)/build/fuzz/$$t fuzz/seeds/$$t -- \
+			-max_total_time=$(SECONDS) -max_len=2048 -timeout=10 -rss_limit_mb=1000 -verbosity=0 -print_final_stats=1) || exit 1; \
+	done
+
 lock: ## pin the newest versions that pyproject.toml allows (wants `uv`)
 	./scripts/lock
 
