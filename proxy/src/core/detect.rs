@@ -2,7 +2,8 @@
 //!
 //! Decided from any prefix, by the first byte that tells. Not HTTP/2 as soon as the bytes differ from the preface
 //! (RFC 9113 §3.4); not HTTP/1.x as soon as they cannot become `METHOD SP target SP HTTP/1.` any more (RFC 9112 §3).
-//! A known method alone tells nothing: `GET key` is a command of Redis.
+//! A known method alone tells nothing: `GET key` is a command of Redis. What a Service says of its port (`appProtocol`)
+//! goes before what bytes and silence tell; see [`Hint`].
 
 use super::h2::frame::PREFACE;
 
@@ -17,6 +18,50 @@ pub enum Protocol {
     Opaque,
     /// Too few bytes to tell.
     More,
+}
+
+/// What a Service says of its port's protocol, and what it means to a connection that has said nothing yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Hint {
+    /// Nothing, or nothing that is known: bytes tell, and a long silence means that the server is to speak first.
+    #[default]
+    None,
+    /// Some HTTP: bytes tell which, and however long the client is silent, it is the one to begin.
+    Http,
+    /// Bytes that are not to be looked at.
+    Opaque,
+}
+
+impl Hint {
+    /// Reads `appProtocol` (Kubernetes' own names by KEP-3726, the usual short ones, IANA's) and the mark `opaque`.
+    pub fn read(app_protocol: Option<&str>, opaque: bool) -> Self {
+        match app_protocol.map(str::to_ascii_lowercase).as_deref() {
+            _ if opaque => Hint::Opaque,
+            Some("http" | "http2" | "h2c" | "grpc" | "grpc-web" | "kubernetes.io/h2c" | "kubernetes.io/ws" | "ws") => {
+                Hint::Http
+            }
+            // TLS hides what is inside.
+            Some("tcp" | "tls" | "https" | "wss" | "kubernetes.io/wss" | "grpcs" | "h2") => Hint::Opaque,
+            _ => Hint::None,
+        }
+    }
+}
+
+/// Do the first bytes of a server's begin HTTP/2? Its SETTINGS may come before the client has said anything (RFC 9113
+/// §3.4), as those of gRPC servers do: it is not a protocol in which the server speaks first. None: too few to tell.
+pub fn server_speaks_http2(bytes: &[u8]) -> Option<bool> {
+    // Length, type 4, no flags, stream 0; six bytes a setting (§6.5), a frame's length below 2^14.
+    let fits = |i: usize, c: u8| match i {
+        0 => c == 0,
+        1 => c < 0x40,
+        3 => c == 4,
+        4..=8 => c == 0,
+        _ => true,
+    };
+    if !bytes.iter().take(9).enumerate().all(|(i, c)| fits(i, *c)) {
+        return Some(false);
+    }
+    (bytes.len() >= 9).then(|| (usize::from(bytes[1]) << 8 | usize::from(bytes[2])) % 6 == 0)
 }
 
 /// The longest request line that is recognised, bytes: RFC 9112 §3 asks for 8,000 at least, browsers go to 8 KiB and
@@ -116,6 +161,34 @@ mod tests {
                 let wanted = if n < at { Protocol::More } else { Protocol::Opaque };
                 assert_eq!(detect(&bytes[..n]), wanted, "{n} bytes of {:?}", bytes.escape_ascii().to_string());
             }
+        }
+    }
+
+    #[test]
+    fn app_protocol_and_the_annotation_say_whether_bytes_are_looked_at() {
+        for http in ["http", "HTTP", "grpc", "kubernetes.io/h2c", "kubernetes.io/ws"] {
+            assert_eq!(Hint::read(Some(http), false), Hint::Http, "{http}");
+            assert_eq!(Hint::read(Some(http), true), Hint::Opaque, "{http}");
+        }
+        for opaque in ["tcp", "https", "tls", "kubernetes.io/wss"] {
+            assert_eq!(Hint::read(Some(opaque), false), Hint::Opaque, "{opaque}");
+        }
+        assert_eq!(Hint::read(Some("mysql"), false), Hint::None);
+        assert_eq!(Hint::read(None, false), Hint::None);
+        assert_eq!(Hint::read(None, true), Hint::Opaque);
+    }
+
+    #[test]
+    fn a_servers_settings_are_told_from_a_greeting_by_any_prefix() {
+        for length in [0, 6, 30] {
+            let settings = [&[0, 0, length, 4, 0, 0, 0, 0, 0][..], &[0, 3, 0, 0, 0, 100]].concat();
+            assert!((0..9).all(|n| server_speaks_http2(&settings[..n]).is_none()));
+            assert!((9..=settings.len()).all(|n| server_speaks_http2(&settings[..n]) == Some(true)));
+        }
+        for other in
+            [&b"220 mail\r\n"[..], b"\x4a\0\0\0\x0a8.0", b"\0\0\x07\x04\0\0\0\0\0", b"\0\0\x06\x04\x01\0\0\0\0"]
+        {
+            assert_eq!(server_speaks_http2(other), Some(false));
         }
     }
 

@@ -3,13 +3,16 @@
 //!
 //! - `slices`, `catalog`: what Kubernetes reports → endpoint sets;
 //! - `detect`: HTTP/2 or not;
+//! - `authority`, `directory`: whose a redirected connection is, and a request on it;
 //! - `h2`: one HTTP/2 connection as a state machine;
 //! - `balance`: which endpoint gets the next request;
 //! - `relay`: joins clients' streams to servers' streams by those two.
 
+pub mod authority;
 pub mod balance;
 pub mod catalog;
 pub mod detect;
+pub mod directory;
 pub mod h2;
 pub mod relay;
 pub mod rng;
