@@ -43,8 +43,12 @@ pub struct Peer {
     rest: Vec<u8>,
     /// Received bodies get no credit: a slow reader.
     pub stalled: bool,
+    /// As `stalled`, for one stream.
+    pub stalled_slot: Option<u32>,
     pub answers: Answers,
     pub served: usize,
+    /// Paths of the requests that were answered.
+    pub paths: Vec<String>,
 }
 
 /// What a server does by itself.
@@ -75,8 +79,10 @@ impl Peer {
             goaway: None,
             rest: vec![],
             stalled: false,
+            stalled_slot: None,
             answers,
             served: 0,
+            paths: vec![],
         }
     }
 
@@ -116,7 +122,7 @@ impl Peer {
                 let seen = self.seen.entry(slot).or_default();
                 seen.body.extend_from_slice(&input[from..to]);
                 seen.ended |= end;
-                if !self.stalled {
+                if !self.stalled && self.stalled_slot != Some(slot) {
                     self.h2.release(slot, to - from);
                 }
                 self.answer(slot);
@@ -143,6 +149,7 @@ impl Peer {
         match self.answers {
             Answers::No | Answers::Refuse => return,
             Answers::Echo => {
+                self.paths.extend(self.seen[&slot].get(":path"));
                 let body = self.seen[&slot].body.clone();
                 self.h2.send_head(slot, &grpc_head(), false);
                 self.h2.send_data(slot, &body, false);
@@ -227,9 +234,12 @@ pub struct World {
     pub silent: Vec<SocketAddr>,
     pub answers: HashMap<SocketAddr, Answers>,
     pub server_limits: Limits,
+    pub client_limits: Limits,
     /// Bytes that travel at once.
     pub piece: usize,
     pub closed: Vec<ConnId>,
+    /// Paths answered by servers whose connections have ended.
+    pub paths: Vec<String>,
 }
 
 impl World {
@@ -250,8 +260,10 @@ impl World {
             silent: vec![],
             answers: HashMap::new(),
             server_limits: Limits::default(),
+            client_limits: Limits::default(),
             piece: usize::MAX,
             closed: vec![],
+            paths: vec![],
         };
         world.endpoints(&(1..=servers).collect::<Vec<_>>());
         world
@@ -267,7 +279,7 @@ impl World {
 
     pub fn client(&mut self) -> ConnId {
         let id = self.relay.accepted(self.target, self.now);
-        self.clients.insert(id, Peer::new(Role::Client, Limits::default(), Answers::No));
+        self.clients.insert(id, Peer::new(Role::Client, self.client_limits.clone(), Answers::No));
         self.settle();
         id
     }
@@ -364,7 +376,10 @@ impl World {
             }
             Action::Close(id) => {
                 while self.travel(id) {}
-                self.clients.remove(&id).map(|_| ()).or_else(|| self.servers.remove(&id).map(|_| ()));
+                self.clients.remove(&id);
+                if let Some((_, peer)) = self.servers.remove(&id) {
+                    self.paths.extend(peer.paths);
+                }
                 self.closed.push(id);
                 self.relay.closed(id, self.now);
             }

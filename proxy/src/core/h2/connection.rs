@@ -38,6 +38,8 @@ pub struct PeerSettings {
     /// SETTINGS_MAX_CONCURRENT_STREAMS. 1 until the peer has spoken: gRPC's C core resets streams above its limit
     /// with ENHANCE_YOUR_CALM, which forbids a second try.
     pub max_streams: u32,
+    /// SETTINGS_MAX_HEADER_LIST_SIZE, bytes as [`Headers::list_size`] counts them.
+    pub max_list: usize,
 }
 
 /// What came in.
@@ -200,7 +202,12 @@ impl Connection {
             decoder: Decoder::new(4096),
             encoder: Encoder::new(),
             table: Table::default(),
-            peer: PeerSettings { initial_window: 65_535, max_frame: frame::MAX_FRAME, max_streams: 1 },
+            peer: PeerSettings {
+                initial_window: 65_535,
+                max_frame: frame::MAX_FRAME,
+                max_streams: 1,
+                max_list: usize::MAX,
+            },
             send: SendWindow::new(65_535),
             recv: RecvWindow::new(limits.conn_window.max(65_535)),
             credit: Credit::default(),
@@ -302,6 +309,12 @@ impl Connection {
             return 0;
         }
         (self.peer.max_streams as usize).saturating_sub(self.table.len())
+    }
+
+    /// Does the peer take a list of this size (RFC 9113 §10.5.1)? One that does not may end the connection for it,
+    /// and with it other clients' calls.
+    pub fn takes(&self, fields: &Headers) -> bool {
+        fields.list_size() <= self.peer.max_list
     }
 
     /// May streams be opened here, now or once others have ended?

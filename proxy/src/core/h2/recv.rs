@@ -409,6 +409,7 @@ impl Connection {
                 return Err(fatal(PROTOCOL, "a server that enables push"))
             }
             setting::MAX_CONCURRENT_STREAMS => self.peer.max_streams = value,
+            setting::MAX_HEADER_LIST_SIZE => self.peer.max_list = value as usize,
             setting::INITIAL_WINDOW_SIZE => return self.resize_windows(value),
             setting::MAX_FRAME_SIZE => {
                 if !(16_384..=16_777_215).contains(&value) {

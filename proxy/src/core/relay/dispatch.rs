@@ -85,6 +85,10 @@ impl Relay {
         let bare = c.ended && body.is_empty() && trailers.is_none();
         let ends = c.ended && trailers.is_none();
         let Some(conn) = self.conn(id) else { return };
+        if !conn.h2.takes(&fields) {
+            self.fail(call, 8, "the endpoint does not take so many header fields", now);
+            return;
+        }
         let Some(slot) = conn.h2.open(call, &fields, bare) else { return };
         let mut sent = 0;
         if !body.is_empty() {
