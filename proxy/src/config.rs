@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::core::balance::pool::Policy;
+use crate::core::h2::message::GRPC_NAMES;
 use crate::core::relay::Settings;
 
 /// One option: flag without dashes, environment variable, placeholder, default, text.
@@ -82,6 +83,15 @@ pub const OPTIONS: &[Opt] = &[
     opt("probe-every", "EWMA_PROXY_PROBE_EVERY", "N", "100", "at most one request in so many is such a probe"),
     opt("connect-timeout-ms", "EWMA_PROXY_CONNECT_TIMEOUT_MS", "MS", "1000", "how long a connection attempt may take"),
     opt("wait-ms", "EWMA_PROXY_WAIT_MS", "MS", "3000", "how long a request waits for an endpoint"),
+    opt(
+        "retry-on",
+        "EWMA_PROXY_RETRY_ON",
+        "CODE,…",
+        "",
+        "gRPC codes after which a call is tried again, such as unavailable,aborted; its methods must bear that",
+    ),
+    opt("retry-ratio", "EWMA_PROXY_RETRY_RATIO", "N", "0.2", "second tries that each request adds to the budget"),
+    opt("retry-per-second", "EWMA_PROXY_RETRY_PER_SECOND", "N", "10", "second tries that each second adds to it"),
     opt("drain-seconds", "EWMA_PROXY_DRAIN_SECONDS", "S", "25", "how long SIGTERM waits for requests under way"),
     opt("seed", "EWMA_PROXY_SEED", "N", "", "seed of the picks (default: by chance)"),
     opt("log-level", "EWMA_PROXY_LOG_LEVEL", "LEVEL", "info", "error, warn, info or debug"),
@@ -313,6 +323,7 @@ impl Reader<'_> {
         settings.tuning.probe_every = self.number("probe-every", 1, 1_000_000);
         settings.connect_timeout = self.number("connect-timeout-ms", 1, 60_000) * 1_000_000;
         settings.wait = self.number("wait-ms", 0, 60_000) * 1_000_000;
+        self.retries(&mut settings);
         let drain_seconds = self.number("drain-seconds", 0, 3_600);
         let seed = self.get("seed", "a number", |t| t.parse().ok());
         let level = self.get("log-level", "one of error, warn, info, debug", read_level).unwrap_or(Level::Info);
@@ -331,6 +342,14 @@ impl Reader<'_> {
             seed,
             level,
         })))
+    }
+
+    fn retries(&mut self, settings: &mut Settings) {
+        let wants = "a list of gRPC codes such as unavailable,resource-exhausted";
+        settings.retries.codes = self.get("retry-on", wants, read_codes).unwrap_or(0);
+        let ratio = |t: &str| t.parse::<f64>().ok().filter(|n| (0.0..=1.0).contains(n));
+        settings.retries.ratio = self.get("retry-ratio", "a number from 0 to 1", ratio).unwrap_or(0.2);
+        settings.retries.per_second = self.number("retry-per-second", 0, 10_000) as f64;
     }
 
     fn mode(&mut self) -> Option<Mode> {
@@ -368,6 +387,15 @@ fn read_policy(text: &str) -> Option<Policy> {
         "round-robin" => Policy::RoundRobin,
         "random" => Policy::Random,
         _ => return None,
+    })
+}
+
+/// gRPC codes by name, as bits. OK is none of them.
+fn read_codes(text: &str) -> Option<u32> {
+    text.split(',').try_fold(0, |bits, name| {
+        let name = name.trim().replace('-', "_").to_ascii_uppercase();
+        let code = GRPC_NAMES.iter().position(|n| *n == name).filter(|n| *n > 0)?;
+        Some(bits | 1 << code)
     })
 }
 
@@ -433,6 +461,12 @@ mod tests {
         for part in ["--listen", "--policy", "--decay-ms", "--nonsense", "--endpoints", "EWMA_PROXY_ADMIN"] {
             assert!(errors.iter().any(|e| e.contains(part)), "{part} in {errors:?}");
         }
+    }
+
+    #[test]
+    fn codes_to_retry_are_named_and_ok_is_none() {
+        assert_eq!(read_codes("unavailable, RESOURCE_EXHAUSTED,data-loss"), Some(1 << 14 | 1 << 8 | 1 << 15));
+        assert_eq!((read_codes("ok"), read_codes("503"), read_codes("")), (None, None, None));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use signal_hook::iterator::Signals;
 
 use crate::admin::server::{Admin, Status};
 use crate::config::{Config, Level, Mode};
+use crate::core::h2::message::GRPC_NAMES;
 use crate::core::relay::{EndpointInfo, Relay};
 use crate::discover;
 use crate::io::message::Message;
@@ -101,6 +102,10 @@ fn shown(config: &Config) -> serde_json::Value {
         "wait_ms": s.wait / 1_000_000,
         "max_connections_per_endpoint": s.max_conns,
         "max_streams_per_connection": s.limits.max_streams,
+        "retry_codes": GRPC_NAMES.iter().enumerate().filter(|(i, _)| s.retries.codes & 1 << i != 0)
+            .map(|(_, name)| *name).collect::<Vec<_>>(),
+        "retry_ratio": s.retries.ratio,
+        "retry_per_second": s.retries.per_second,
         "drain_seconds": config.drain_seconds,
         "seed": config.seed,
     })

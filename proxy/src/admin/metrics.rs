@@ -36,12 +36,15 @@ fn write_all(out: &mut String, s: &Snapshot, discovery: &Discovery) -> std::fmt:
     for_routes(s, |labels, stats| histogram(out, labels, stats))?;
     gauges(out, s)?;
     let t = &s.totals;
-    let counters: [(&str, &str, u64); 6] = [
+    let counters: [(&str, &str, u64); 9] = [
         ("ewma_proxy_connections_total", "Client connections accepted that speak HTTP/2.", t.accepted),
         ("ewma_proxy_opaque_connections_total", "Connections passed through byte by byte.", s.opaque.1),
         ("ewma_proxy_upstream_connects_total", "Connections opened to endpoints.", t.connects),
         ("ewma_proxy_upstream_connect_failures_total", "Of those, failed.", t.connect_failures),
         ("ewma_proxy_replays_total", "Requests sent again, the first try not having been processed.", t.replays),
+        ("ewma_proxy_tries_total", "Requests sent to endpoints, second tries included.", t.tries),
+        ("ewma_proxy_retries_total", "Of those, second tries after a failure.", t.retries),
+        ("ewma_proxy_retries_denied_total", "Failures not tried again for want of budget.", t.retries_denied),
         ("ewma_proxy_protocol_faults_total", "Connections ended for a fault of the peer's.", t.faults),
     ];
     for (name, help, value) in counters {

@@ -185,6 +185,8 @@ impl Worker {
             if now.saturating_sub(ticked) >= TICK.as_nanos() as Nanos {
                 ticked = now;
                 self.tick(now);
+            } else {
+                self.relay.expire(now);
             }
             // Writing frees room and may bring about more of both.
             for _ in 0..4 {
@@ -212,7 +214,10 @@ impl Worker {
             return Some(Duration::ZERO);
         }
         let timed = self.relay.needs_tick() || self.sniffs.len() > 0 || !self.unbound.is_empty();
-        (timed || self.exhausted.is_some()).then_some(TICK)
+        let tick = (timed || self.exhausted.is_some()).then_some(TICK);
+        let Some(due) = self.relay.due() else { return tick };
+        let due = Duration::from_nanos(due.saturating_sub(self.now()));
+        Some(tick.map_or(due, |tick| tick.min(due)))
     }
 
     fn finished(&self) -> bool {

@@ -296,6 +296,30 @@ impl World {
         slot
     }
 
+    /// A whole gRPC request with further fields.
+    pub fn call_with(&mut self, client: ConnId, extra: &[(&str, &str)], body: &[u8], end: bool) -> u32 {
+        let mut fields = (*grpc_request("/voting.v1.Voting/Vote")).clone();
+        extra.iter().for_each(|(n, v)| fields.push(n.as_bytes(), v.as_bytes()));
+        let peer = self.clients.get_mut(&client).unwrap();
+        let slot = peer.h2.open(0, &Rc::new(fields), end && body.is_empty()).expect("room for a stream");
+        peer.seen.insert(slot, Seen::default());
+        if !body.is_empty() {
+            peer.h2.send_data(slot, body, end);
+        }
+        self.settle();
+        slot
+    }
+
+    /// Moves time on to where the relay says that a deadline may be due, again and again, up to `until`.
+    pub fn pass_to_deadlines(&mut self, until: u64) {
+        while let Some(due) = self.relay.due().filter(|due| *due <= until) {
+            self.now = self.now.max(due);
+            self.relay.expire(self.now);
+            self.settle();
+        }
+        self.now = until;
+    }
+
     pub fn seen(&self, client: ConnId, slot: u32) -> &Seen {
         &self.clients[&client].seen[&slot]
     }

@@ -4,6 +4,7 @@
 //! costs nothing. Knows header lists; nothing of streams, frames or where a message goes.
 
 use super::headers::Headers;
+use super::limits::Nanos;
 
 /// A message's head, read and checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,6 +20,8 @@ pub struct Head {
     pub grpc_status: Option<u8>,
     /// Is the content type one of gRPC's?
     pub grpc: bool,
+    /// `grpc-timeout`, if given and well-formed; see [`grpc_timeout`].
+    pub timeout: Option<Nanos>,
     /// `content-length`, if given.
     pub length: Option<u64>,
     /// Is the method CONNECT?
@@ -52,6 +55,7 @@ impl Head {
             status: reader.status,
             grpc_status: reader.grpc_status,
             grpc: reader.grpc,
+            timeout: reader.timeout,
             length: reader.length,
             connect: reader.connect,
         }
@@ -90,6 +94,7 @@ struct Reader<'a> {
     status: u16,
     grpc_status: Option<u8>,
     grpc: bool,
+    timeout: Option<Nanos>,
     length: Option<u64>,
 }
 
@@ -126,6 +131,7 @@ impl<'a> Reader<'a> {
                 return Err("host is not :authority");
             }
             b"content-type" => self.grpc = value.starts_with(b"application/grpc"),
+            b"grpc-timeout" => self.timeout = grpc_timeout(value),
             b"grpc-status" => self.grpc_status = Some(grpc_code(value)),
             b"content-length" => {
                 let n = decimal(value).ok_or("content-length is no number")?;
@@ -206,6 +212,24 @@ pub fn grpc_code(value: &[u8]) -> u8 {
         Some(n @ 0..=16) => n as u8,
         _ => 2,
     }
+}
+
+/// A `grpc-timeout` value in ns: 1 to 8 digits and a unit, H M S m u n (gRPC over HTTP/2, "Requests"). What does not
+/// fit saturates: 99999999H is legal. None for a malformed one, which means no deadline here and goes on as it is:
+/// servers differ (grpc-go answers INTERNAL, C-core ignores it), and the client is to see what its server does.
+pub fn grpc_timeout(value: &[u8]) -> Option<Nanos> {
+    let (unit, digits) = value.split_last()?;
+    let n = decimal(digits).filter(|_| digits.len() <= 8)?;
+    let scale: Nanos = match unit {
+        b'H' => 3_600_000_000_000,
+        b'M' => 60_000_000_000,
+        b'S' => 1_000_000_000,
+        b'm' => 1_000_000,
+        b'u' => 1_000,
+        b'n' => 1,
+        _ => return None,
+    };
+    Some(n.saturating_mul(scale))
 }
 
 /// The names of gRPC's status codes, by number.
@@ -300,6 +324,30 @@ mod tests {
         assert!(fault(&[("x", "y")], Part::Response));
         assert!(fault(&[(":status", "200")], Part::Trailers));
         assert!(fault(&[(":status", "2000")], Part::Response));
+    }
+
+    #[test]
+    fn timeouts_of_all_units_are_read_and_saturate() {
+        let all: [(&[u8], Nanos); 7] = [
+            (b"1H", 3_600_000_000_000),
+            (b"2M", 120_000_000_000),
+            (b"3S", 3_000_000_000),
+            (b"4m", 4_000_000),
+            (b"5u", 5_000),
+            (b"6n", 6),
+            (b"99999999H", u64::MAX),
+        ];
+        for (text, ns) in all {
+            assert_eq!(grpc_timeout(text), Some(ns), "{text:?}");
+        }
+        assert_eq!(request_with(&[("grpc-timeout", "00000100m")]).timeout, Some(100_000_000));
+    }
+
+    #[test]
+    fn a_malformed_timeout_is_no_deadline() {
+        for text in ["", "m", "1", "1x", "-1m", "1.5S", "123456789m", " 1m", "1 m", "1mm"] {
+            assert_eq!(grpc_timeout(text.as_bytes()), None, "{text:?}");
+        }
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub type ConnId = u32;
 /// A call's number.
 pub type CallId = u32;
 
+/// A time that does not come.
+pub const NEVER: Nanos = Nanos::MAX;
+
 /// A stream of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Leg {
@@ -67,12 +70,18 @@ pub struct Call {
     pub started: Nanos,
     /// When its head went to the endpoint picked last.
     pub sent: Nanos,
+    /// When the request must have ended ([`NEVER`]: whenever).
+    pub deadline: Nanos,
+    /// When its answer's head came.
+    pub answer_at: Option<Nanos>,
     /// The endpoint has answered (the pool knows).
     pub answered: bool,
     /// A final head was sent to the client: no second try.
     pub responded: bool,
     /// Picks so far.
     pub tries: u8,
+    /// Of those, second tries after a failure.
+    pub retried: u8,
     /// How it ended, once that is known.
     pub code: Option<Code>,
     /// Did the endpoint fail it? None until the endpoint has told, and for ever if the client gave up before.
@@ -120,9 +129,12 @@ impl Calls {
             ended,
             started: now,
             sent: now,
+            deadline: NEVER,
+            answer_at: None,
             answered: false,
             responded: false,
             tries: 0,
+            retried: 0,
             code: None,
             failed: None,
             waiting: Some(now),
@@ -147,6 +159,11 @@ impl Calls {
     /// A call in use.
     pub fn get_mut(&mut self, id: CallId) -> Option<&mut Call> {
         self.calls.get_mut(id as usize).filter(|c| c.used)
+    }
+
+    /// Calls in use, with their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (CallId, &Call)> {
+        self.calls.iter().enumerate().filter(|(_, c)| c.used).map(|(i, c)| (i as CallId, c))
     }
 
     /// Frees a call.

@@ -6,6 +6,7 @@
 use super::call::{CallId, ConnId, Leg};
 use super::{Action, Relay, Side};
 use crate::core::h2::connection::Role;
+use crate::core::h2::frame::ErrorCode;
 use crate::core::h2::limits::Nanos;
 use crate::core::h2::stream::State;
 
@@ -13,6 +14,9 @@ impl Relay {
     /// Sends a call to an endpoint, `avoid` being the one that just failed it; without one it waits.
     pub(super) fn dispatch(&mut self, call: CallId, avoid: Option<u32>, now: Nanos) {
         let Some(c) = self.calls.get(call) else { return };
+        if c.deadline <= now {
+            return self.expired(call, now);
+        }
         let target = c.target;
         let Some(t) = self.targets.get_mut(target as usize) else { return };
         let Some(first) = t.pool.pick(now, avoid) else {
@@ -79,7 +83,7 @@ impl Relay {
 
     fn send(&mut self, call: CallId, endpoint: u32, id: ConnId, now: Nanos) {
         let Some(c) = self.calls.get_mut(call) else { return };
-        let Some(fields) = c.fields.clone() else { return };
+        let Some(fields) = c.head_for(now) else { return };
         let body = std::mem::take(&mut c.body);
         let trailers = c.trailers.clone();
         let bare = c.ended && body.is_empty() && trailers.is_none();
@@ -98,7 +102,8 @@ impl Relay {
             conn.h2.send_trailers(slot, &trailers);
         }
         self.touch(id);
-        let keep = body.len() <= self.settings.replay_body;
+        let keep = body.len() <= self.keep_body();
+        self.totals.tries += 1;
         let Some(c) = self.calls.get_mut(call) else { return };
         c.up = Some(Leg { conn: id, slot });
         c.endpoint = Some(endpoint);
@@ -190,17 +195,26 @@ impl Relay {
             .is_some_and(|c| c.whole && !c.responded && c.down.is_some() && c.tries < self.settings.max_tries)
     }
 
-    /// Takes a call off its server's stream and sends it elsewhere.
+    /// Sends a call again whose try so far has not been processed.
     pub(super) fn replay(&mut self, call: CallId, from: ConnId, now: Nanos) {
+        self.totals.replays += 1;
+        self.send_elsewhere(call, from, now);
+    }
+
+    /// Takes a call off its server's stream and sends it elsewhere.
+    pub(super) fn send_elsewhere(&mut self, call: CallId, from: ConnId, now: Nanos) {
         let Some(c) = self.calls.get_mut(call) else { return };
         let (target, avoid, answered) = (c.target, c.endpoint.take(), c.answered);
         let failed = c.failed.take();
         let leg = c.up.take();
-        self.totals.replays += 1;
         if let Some(leg) = leg {
             if let Some(conn) = self.conn(from) {
+                // What the server still wants to read or say of it is of no use any more.
+                conn.h2.reset(leg.slot, ErrorCode::CANCEL);
                 conn.h2.remove(leg.slot);
             }
+            self.touch(from);
+            self.freed(from);
         }
         if let (Some(t), Some(endpoint)) = (self.targets.get_mut(target as usize), avoid) {
             if let Some(failed) = failed {
@@ -282,6 +296,9 @@ impl Relay {
         }
         // An answer that is complete stays one, even if the request was not read to its end.
         if connected && self.conn(id).is_some_and(|c| c.h2.state(slot) != State::HalfRemote) {
+            if self.retry_broken(id, call, 14, now) {
+                return;
+            }
             self.blame(call);
         }
         self.fail(call, 14, "the connection to the endpoint was lost", now);

@@ -15,6 +15,8 @@ impl Relay {
                 if let Some(conn) = self.conn(id) {
                     conn.h2.set_call(slot, call);
                 }
+                self.set_deadline(call, now);
+                self.count_for_retries(target);
                 self.fresh.push(call);
             }
             Event::Data { slot, from, to, end } => {
@@ -55,7 +57,7 @@ impl Relay {
     /// More of a request's body. It is kept while it might have to be sent again; it waits in the server's stream
     /// if windows are shut, and the client gets credit only for what has gone on.
     fn request_data(&mut self, call: CallId, bytes: &[u8], end: bool, now: Nanos) {
-        let cap = self.settings.replay_body;
+        let cap = self.keep_body();
         let Some(c) = self.calls.get_mut(call) else { return };
         c.ended |= end;
         if c.up.is_none() {
@@ -91,7 +93,11 @@ impl Relay {
     fn abandoned(&mut self, call: CallId, code: ErrorCode, now: Nanos) {
         let Some(c) = self.calls.get_mut(call) else { return };
         // A client that has the whole answer may reset what it no longer wants to send.
-        c.cancel();
+        if c.at_deadline(now) {
+            c.overdue();
+        } else {
+            c.cancel();
+        }
         let up = c.up;
         if let Some(leg) = up {
             let code = if code == ErrorCode::NO_ERROR { code } else { ErrorCode::CANCEL };

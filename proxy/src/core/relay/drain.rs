@@ -68,6 +68,7 @@ impl Relay {
                 self.drain_fully(id, now);
             }
         }
+        self.expire(now);
         self.expire_waiting(now);
         self.reclaim(now);
         self.feed(now);

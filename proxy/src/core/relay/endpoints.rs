@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{EndpointStats, Relay, Target, Upstream};
+use super::{EndpointStats, Relay, RetryBudget, Target, Upstream};
 use crate::core::balance::pool::Pool;
 use crate::core::h2::limits::Nanos;
 
@@ -30,8 +30,8 @@ impl Relay {
     pub fn add_target(&mut self, name: &str) -> u32 {
         let number = self.targets.len() as u32;
         let pool = Pool::new(self.settings.tuning, self.seed.wrapping_add(u64::from(number)));
-        let unserved = EndpointStats::default();
-        self.targets.push(Target { name: name.into(), pool, unserved, waiting: VecDeque::new() });
+        let (unserved, retries) = (EndpointStats::default(), RetryBudget::new(&self.settings.retries));
+        self.targets.push(Target { name: name.into(), pool, unserved, retries, waiting: VecDeque::new() });
         number
     }
 

@@ -74,7 +74,7 @@ impl Relay {
     }
 
     /// A stream to an endpoint has become free: someone may wait for it, or the connection be done.
-    fn freed(&mut self, id: ConnId) {
+    pub(super) fn freed(&mut self, id: ConnId) {
         let Some(Side::Up { target, .. }) = self.conn(id).map(|c| c.side) else { return };
         if self.targets.get(target as usize).is_some_and(|t| !t.waiting.is_empty()) {
             self.hungry(target);

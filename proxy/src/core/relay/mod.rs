@@ -8,12 +8,14 @@
 //! Must not know: sockets, clocks, threads; Kubernetes. Time is an argument everywhere.
 
 mod call;
+mod deadline;
 mod dispatch;
 mod downstream;
 mod drain;
 mod endpoints;
 mod finish;
 mod respond;
+mod retry;
 mod stats;
 mod upstream;
 mod why;
@@ -25,6 +27,7 @@ use std::sync::Arc;
 
 pub use call::{Call, CallId, Code, ConnId, Leg};
 pub use endpoints::EndpointInfo;
+pub use retry::{Retries, RetryBudget};
 pub use stats::{EndpointStats, RouteStats, Routes, Totals, BOUNDS};
 pub use why::Explained;
 
@@ -50,6 +53,8 @@ pub struct Settings {
     pub max_waiting: usize,
     /// How much of a request's body is kept so that it can be sent again if the first try was not processed.
     pub replay_body: usize,
+    /// Second tries after a failure.
+    pub retries: Retries,
     /// Picks for one request.
     pub max_tries: u8,
 }
@@ -64,6 +69,7 @@ impl Default for Settings {
             wait: 3_000_000_000,
             max_waiting: 10_000,
             replay_body: 16 << 10,
+            retries: Retries::default(),
             max_tries: 4,
         }
     }
@@ -105,6 +111,7 @@ pub struct Target {
     pub pool: Pool<Upstream>,
     /// Calls that found no endpoint.
     pub unserved: EndpointStats,
+    retries: RetryBudget,
     waiting: VecDeque<CallId>,
 }
 
@@ -143,6 +150,10 @@ pub struct Relay {
     dirty: Vec<ConnId>,
     faults: Vec<(ConnId, Fatal)>,
     hungry: Vec<u32>,
+    /// No deadline is due before.
+    due: Nanos,
+    /// Calls whose deadline has come, while they are being ended.
+    over: Vec<CallId>,
     /// Calls that came with the bytes being read now.
     fresh: Vec<CallId>,
     seed: u64,
@@ -166,6 +177,8 @@ impl Relay {
             dirty: vec![],
             faults: vec![],
             hungry: vec![],
+            due: call::NEVER,
+            over: vec![],
             fresh: vec![],
             seed,
             draining: false,

@@ -129,6 +129,12 @@ pub struct Totals {
     pub connect_failures: u64,
     /// Requests sent a second time, nothing of the first having been processed.
     pub replays: u64,
+    /// Requests sent to endpoints, each try counted: what the endpoints see.
+    pub tries: u64,
+    /// Of those, second tries after a failure.
+    pub retries: u64,
+    /// Failures that were not tried again for want of budget.
+    pub retries_denied: u64,
     /// Connections ended for a fault of the peer's.
     pub faults: u64,
 }

@@ -15,6 +15,9 @@ impl Relay {
                 let Some(call) = self.call_of(id, slot) else { return };
                 let interim = (100..200).contains(&fields.head().status);
                 if !interim {
+                    if end && self.settings.retries.codes != 0 && self.retry_answer(id, call, &fields, now) {
+                        return;
+                    }
                     self.answered(call, &fields, end, now);
                 }
                 let Some(down) = self.calls.get(call).and_then(|c| c.down) else { return };
@@ -79,6 +82,7 @@ impl Relay {
         let head = fields.head();
         let Some(c) = self.calls.get_mut(call) else { return };
         c.responded = true;
+        c.answer_at = Some(now);
         c.body.clear();
         c.whole = false;
         c.code = Some(match head.grpc_status {
@@ -90,6 +94,12 @@ impl Relay {
         if head.grpc_status.is_some() || end || !matches!(c.code, Some(Code::Grpc(_))) {
             c.failed = c.code.map(Code::failed);
         }
+        self.charge(call, now);
+    }
+
+    /// Tells the pool of a call's answer, once.
+    pub(super) fn charge(&mut self, call: CallId, now: Nanos) {
+        let Some(c) = self.calls.get_mut(call) else { return };
         let failed = c.failed == Some(true);
         if let (Some(endpoint), false) = (c.endpoint, c.answered) {
             c.answered = true;
@@ -114,12 +124,15 @@ impl Relay {
 
     /// The server reset a stream, or broke the protocol on it.
     fn refused(&mut self, id: ConnId, call: CallId, code: ErrorCode, ours: bool, now: Nanos) {
-        let Some(c) = self.calls.get(call) else { return };
         if code == ErrorCode::REFUSED_STREAM && !ours && self.can_replay(call) {
             self.blame(call);
             self.replay(call, id, now);
             return;
         }
+        if !ours && self.retry_broken(id, call, code_of_reset(code), now) {
+            return;
+        }
+        let Some(c) = self.calls.get(call) else { return };
         let (down, mut broken) = (c.down, false);
         if let Some(down) = down {
             if let Some(conn) = self.conn(down.conn) {
