@@ -247,3 +247,118 @@ fn a_header_list_larger_than_the_server_takes_fails_its_call_and_no_other() {
     assert_eq!(w.server(1).h2.role(), Role::Server);
     assert_eq!(w.relay.calls(), 0);
 }
+
+#[test]
+fn a_server_that_sends_interim_answers_without_end_is_cut_and_costs_no_memory() {
+    let mut w = World::new(1);
+    w.answers.insert(addr(1), Answers::No);
+    let c = w.client();
+    let slot = w.call(c, "/x", b"a", true);
+    let s = w.server(1).order[0];
+    let early = list(&[(":status", "103"), ("link", &"x".repeat(1_000))]);
+    // The client reads nothing: its side is not let travel.
+    let id = *w.servers.keys().next().unwrap();
+    for _ in 0..30_000 {
+        w.server(1).h2.send_head(s, &early, false);
+        let bytes = w.server(1).h2.output().to_vec();
+        w.server(1).h2.written(bytes.len());
+        w.relay.received(id, &bytes, w.now);
+        assert!(w.relay.output(c).len() < 512 << 10, "interim heads pile up");
+    }
+    w.settle();
+    assert_eq!(w.relay.totals().faults, 1, "a flood of control frames");
+    assert_eq!(w.seen(c, slot).get("grpc-status").as_deref(), Some("14"));
+}
+
+#[test]
+fn big_answers_to_a_client_that_reads_nothing_are_reset_instead_of_piled_up() {
+    let mut w = World::new(1);
+    w.answers.insert(addr(1), Answers::No);
+    let c = w.client();
+    for _ in 0..500 {
+        w.call(c, "/x", b"a", true);
+    }
+    let id = *w.servers.keys().next().unwrap();
+    for (i, s) in w.server(1).order.clone().into_iter().enumerate() {
+        let big: String = (0..30_000).map(|n| char::from(b'a' + ((n * 7 + i) % 26) as u8)).collect();
+        w.server(1).h2.send_head(s, &ok(&[("x-big", &big)]), true);
+        let bytes = w.server(1).h2.output().to_vec();
+        w.server(1).h2.written(bytes.len());
+        w.relay.received(id, &bytes, w.now);
+    }
+    assert!(w.relay.output(c).len() < 3 << 20, "{}", w.relay.output(c).len());
+    w.settle();
+    assert_eq!(w.relay.calls(), 0);
+    let other = w.client();
+    w.answers.insert(addr(1), Answers::Echo);
+    w.server(1).answers = Answers::Echo;
+    w.echo(other, b"x");
+}
+
+#[test]
+fn a_million_one_byte_messages_reach_a_slow_reader() {
+    const MESSAGES: usize = 1_000_000;
+    let mut w = World::new(1);
+    w.answers.insert(addr(1), Answers::No);
+    let c = w.client();
+    let slot = w.call(c, "/drip", b"a", true);
+    let s = w.server(1).order[0];
+    w.server(1).h2.send_head(s, &grpc_head(), false);
+    w.clients.get_mut(&c).unwrap().stalled = true;
+    let mut unread = 0;
+    for i in 0..MESSAGES {
+        w.server(1).h2.send_data(s, b"\0\0\0\0\x01x", false);
+        if i % 5_000 == 4_999 {
+            w.now += world::MS;
+            w.settle();
+            // The reader wakes now and then and reads what has come.
+            let got = w.seen(c, slot).body.len();
+            w.clients.get_mut(&c).unwrap().h2.release(slot, got - unread);
+            unread = got;
+        }
+    }
+    w.clients.get_mut(&c).unwrap().stalled = false;
+    let got = w.seen(c, slot).body.len();
+    w.clients.get_mut(&c).unwrap().h2.release(slot, got - unread);
+    w.settle();
+    assert_eq!(w.seen(c, slot).body.len(), 6 * MESSAGES);
+    assert_eq!(w.relay.totals().faults, 0);
+}
+
+#[test]
+fn three_rolls_of_all_servers_under_load_fail_no_call() {
+    let mut w = World::new(3);
+    let c = w.client();
+    let mut open = vec![];
+    for roll in 1..=3u8 {
+        for n in 1..=3u8 {
+            let (old, new) = (n + 3 * (roll - 1), n + 3 * roll);
+            for i in 0..60 {
+                let peer = w.clients.get_mut(&c).unwrap();
+                let slot = peer.h2.open(0, &grpc_request("/roll"), false).expect("room");
+                peer.seen.insert(slot, world::Seen::default());
+                peer.h2.send_data(slot, b"body", true);
+                open.push(slot);
+                match i {
+                    // The new one is ready; the old one says goodbye; it leaves the set; its socket closes.
+                    10 => w.endpoints(&(old..=new).filter(|e| *e == old || *e > old).collect::<Vec<_>>()),
+                    20 => w.servers.values_mut().filter(|(a, _)| *a == addr(old)).for_each(|(_, p)| {
+                        p.h2.goaway(ErrorCode::NO_ERROR, false, "");
+                    }),
+                    30 => w.endpoints(&(old + 1..=new).collect::<Vec<_>>()),
+                    _ => {}
+                }
+                w.now += 2 * world::MS;
+                if i % 7 == 0 {
+                    w.settle();
+                }
+            }
+            w.settle();
+            assert!(!w.servers.values().any(|(a, _)| *a == addr(old)), "its connection is closed");
+        }
+    }
+    assert_eq!(open.len(), 540);
+    for slot in open {
+        assert_eq!(w.seen(c, slot).get("grpc-status").as_deref(), Some("0"));
+    }
+}

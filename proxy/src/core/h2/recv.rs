@@ -95,7 +95,7 @@ impl Connection {
             kind::WINDOW_UPDATE => self.on_window_update(h, payload, now),
             kind::SETTINGS => self.on_settings(h, payload, now),
             kind::PING => self.on_ping(h, payload, now),
-            kind::GOAWAY => self.on_goaway(h, payload),
+            kind::GOAWAY => self.on_goaway(h, payload, now),
             kind::PRIORITY => self.on_priority(h, payload, now),
             kind::PUSH_PROMISE => Err(fatal(PROTOCOL, "PUSH_PROMISE, which nobody allowed")),
             _ => self.spend_control(now).map(|()| None),
@@ -152,10 +152,11 @@ impl Connection {
             return Err(fatal(ErrorCode::FLOW_CONTROL_ERROR, "the connection's window was overrun"));
         }
         let end = h.has(flag::END_STREAM);
-        if h.len == 0 && !end {
+        let found = self.table.find(h.stream);
+        if h.len == 0 && (!end || found.is_none()) {
             self.spend_control(now)?;
         }
-        let Some(slot) = self.table.find(h.stream) else {
+        let Some(slot) = found else {
             self.credit_connection(h.len);
             if self.role == Role::Client || self.was_reset(h.stream) {
                 return Ok(None);
@@ -259,6 +260,7 @@ impl Connection {
     fn on_first_head(&mut self, id: u32, end: bool, fields: Option<Rc<Headers>>, now: Nanos) -> Step {
         if self.role == Role::Client {
             let late = id % 2 == 1 && id < self.ids.next;
+            self.spend_control(now)?;
             return if late { Ok(None) } else { Err(fatal(PROTOCOL, "HEADERS on a stream nobody opened")) };
         }
         if id % 2 == 0 {
@@ -266,6 +268,7 @@ impl Connection {
         }
         if id <= self.ids.peer {
             let reset = self.was_reset(id);
+            self.spend_control(now)?;
             return if reset { Ok(None) } else { Err(fatal(ErrorCode::STREAM_CLOSED, "HEADERS on a closed stream")) };
         }
         self.ids.peer = id;
@@ -302,6 +305,7 @@ impl Connection {
         let Some(s) = self.table.get(slot) else { return Ok(None) };
         if !s.state.can_recv() {
             let reset = self.was_reset(s.id);
+            self.spend_control(now)?;
             return if reset { Ok(None) } else { self.fault(slot, ErrorCode::STREAM_CLOSED, now) };
         }
         let response = self.role == Role::Client && !s.head_received;
@@ -315,6 +319,10 @@ impl Connection {
         let open_end = !response && !end;
         if head.fault(part).is_some() || short || open_end || (interim && end) || head.status == 101 {
             return self.fault(slot, PROTOCOL, now);
+        }
+        if interim {
+            // Any number of them may come before the answer, and no window holds them back.
+            self.spend_control(now)?;
         }
         if let Some(s) = self.table.get_mut(slot) {
             if response && !interim {
@@ -462,13 +470,14 @@ impl Connection {
         Ok(None)
     }
 
-    fn on_goaway(&mut self, h: FrameHeader, payload: &[u8]) -> Step {
+    fn on_goaway(&mut self, h: FrameHeader, payload: &[u8], now: Nanos) -> Step {
         if h.stream != 0 {
             return Err(fatal(PROTOCOL, "GOAWAY on a stream"));
         }
         if payload.len() < 8 {
             return Err(fatal(SIZE, "GOAWAY of a wrong length"));
         }
+        self.spend_control(now)?;
         self.closing.received = true;
         let last = frame::read_u32(payload) & 0x7fff_ffff;
         let code = ErrorCode(frame::read_u32(&payload[4..]));

@@ -28,9 +28,17 @@ impl Connection {
         Some(slot)
     }
 
-    /// Sends a head: a response's, or 1xx. Ignored on a stream that may not send.
+    /// Sends a head: a response's, or 1xx. Ignored on a stream that may not send. No window holds heads back, so
+    /// towards a peer that does not read, 1xx are dropped once DATA would wait, and beyond `out_hard` the stream is
+    /// reset instead.
     pub fn send_head(&mut self, slot: Slot, fields: &Rc<Headers>, end: bool) {
-        if self.state(slot).can_send() {
+        let interim = !end && (100..200).contains(&fields.head().status);
+        if !self.state(slot).can_send() || (interim && self.out.len() > self.limits.out_soft) {
+            return;
+        }
+        if self.out.len() > self.limits.out_hard {
+            self.reset(slot, ErrorCode::ENHANCE_YOUR_CALM);
+        } else {
             self.head(slot, fields, end);
         }
     }
