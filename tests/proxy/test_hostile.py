@@ -1,7 +1,8 @@
 """Hostile HTTP/2 peers: floods, bombs, nonsense. The proxy ends them, stays small, and serves its neighbours.
 
 Frames are made with hyperframe and hpack. Classes and lessons: CVE-2023-44487 (rapid reset), CVE-2024-27316
-(CONTINUATION), CVE-2016-6581 (HPACK bomb), CVE-2019-9512/-9515 (PING, SETTINGS), CVE-2019-9518 (empty frames).
+(CONTINUATION), CVE-2016-6581 (HPACK bomb), CVE-2019-9512/-9513/-9515 (PING, PRIORITY, SETTINGS), CVE-2019-9518
+(empty frames), CVE-2025-8671 (MadeYouReset: the client makes us reset). Servers: test_hostile_upstream.py.
 """
 
 from __future__ import annotations
@@ -14,68 +15,20 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from hpack import Encoder
 from hyperframe.frame import (
     ContinuationFrame,
     DataFrame,
     Frame,
     HeadersFrame,
     PingFrame,
+    PriorityFrame,
     RstStreamFrame,
     SettingsFrame,
     WindowUpdateFrame,
 )
 
 from tests.proxy.harness import Client, Proxy, client, echo_server, proxy
-
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-REQUEST = [
-    (":method", "POST"),
-    (":scheme", "http"),
-    (":path", "/echo.Echo/unary"),
-    (":authority", "a"),
-    ("content-type", "application/grpc"),
-    ("te", "trailers"),
-]
-
-
-class Raw:
-    """A client that says whatever it is told, and reads until the other side closes."""
-
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
-        self.encoder = Encoder()
-        self.send(PREFACE + SettingsFrame(0).serialize())
-
-    def send(self, data: bytes) -> bool:
-        """False once the peer has closed."""
-        try:
-            self.socket.sendall(data)
-        except OSError:
-            return False
-        return True
-
-    def head(self, stream: int, *, end: bool = True, extra: list[tuple[str, str]] | None = None) -> bytes:
-        frame = HeadersFrame(stream, data=self.encoder.encode(REQUEST + (extra or [])), flags=["END_HEADERS"])
-        if end:
-            frame.flags.add("END_STREAM")
-        return bytes(frame.serialize())
-
-    def goaway_code(self) -> int | None:
-        """The code of the GOAWAY that comes before the end; None if the connection just ended."""
-        data, code = b"", None
-        with contextlib.suppress(OSError):
-            while chunk := self.socket.recv(65536):
-                data += chunk
-        while len(data) >= 9:
-            length, kind = int.from_bytes(data[:3], "big"), data[3]
-            if kind == 7 and len(data) >= 17:
-                code = struct.unpack(">I", data[13:17])[0]
-            data = data[9 + length :]
-        return code
-
-    def close(self) -> None:
-        self.socket.close()
+from tests.proxy.raw import REQUEST, Raw
 
 
 @contextlib.contextmanager
@@ -99,6 +52,41 @@ def rapid_reset(raw: Raw) -> Iterator[bytes]:
             stream = 1 + 2 * (i * 1000 + j)
             out += raw.head(stream, end=False) + RstStreamFrame(stream, error_code=8).serialize()
         yield out
+
+
+def made_you_reset(raw: Raw) -> Iterator[bytes]:
+    """Each request is well-formed; what follows it makes the receiver reset the stream."""
+    for i in range(200):
+        out = b""
+        for j in range(0, 1000, 4):
+            stream = 1 + 2 * (i * 1000 + j)
+            out += raw.head(stream) + WindowUpdateFrame(stream, window_increment=2**31 - 1).serialize()
+            out += raw.head(stream + 2, end=False) + b"\0\0\4\x08\0" + struct.pack(">II", stream + 2, 0)
+            out += raw.head(stream + 4) + DataFrame(stream + 4, data=b"after the end").serialize()
+            out += raw.head(stream + 6) + PriorityFrame(stream + 6, depends_on=stream + 6).serialize()
+        yield out
+
+
+def priorities(raw: Raw) -> Iterator[bytes]:
+    for i in range(1000):
+        yield PriorityFrame(2 * i + 1, depends_on=0, stream_weight=9).serialize() * 1000
+
+
+def unknown_frames(raw: Raw) -> Iterator[bytes]:
+    for _ in range(1000):
+        yield b"\0\0\0\x42\0\0\0\0\1" * 1000
+
+
+def goaways(raw: Raw) -> Iterator[bytes]:
+    for _ in range(1000):
+        yield (b"\0\0\x08\7\0\0\0\0\0" + bytes(8)) * 1000
+
+
+def late_data(raw: Raw) -> Iterator[bytes]:
+    """Empty DATA with END_STREAM on a stream that was reset long ago."""
+    yield raw.head(1, end=False) + RstStreamFrame(1, error_code=8).serialize()
+    for _ in range(1000):
+        yield DataFrame(1, data=b"", flags=["END_STREAM"]).serialize() * 1000
 
 
 def endless_continuation(raw: Raw) -> Iterator[bytes]:
@@ -149,6 +137,11 @@ def too_long_frame(raw: Raw) -> Iterator[bytes]:
     ("attack", "codes"),
     [
         (rapid_reset, {CALM}),
+        (made_you_reset, {CALM}),
+        (priorities, {CALM}),
+        (unknown_frames, {CALM}),
+        (goaways, {CALM}),
+        (late_data, {CALM}),
         (endless_continuation, {CALM}),
         (huge_continuation, {CALM}),
         (pings_unread, {CALM}),
