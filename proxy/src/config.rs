@@ -83,6 +83,25 @@ pub const OPTIONS: &[Opt] = &[
     opt("probe-every", "EWMA_PROXY_PROBE_EVERY", "N", "100", "at most one request in so many is such a probe"),
     opt("connect-timeout-ms", "EWMA_PROXY_CONNECT_TIMEOUT_MS", "MS", "1000", "how long a connection attempt may take"),
     opt("wait-ms", "EWMA_PROXY_WAIT_MS", "MS", "3000", "how long a request waits for an endpoint"),
+    opt("max-connections", "EWMA_PROXY_MAX_CONNECTIONS", "N", "10000", "client connections at a time"),
+    opt("max-streams", "EWMA_PROXY_MAX_STREAMS", "N", "1000", "requests at a time on one client connection"),
+    opt("max-header-kib", "EWMA_PROXY_MAX_HEADER_KIB", "KIB", "64", "header list of one request or response"),
+    opt(
+        "max-held-mib",
+        "EWMA_PROXY_MAX_HELD_MIB",
+        "MIB",
+        "64",
+        "what may be held for slow peers in all before new requests are refused",
+    ),
+    opt("idle-seconds", "EWMA_PROXY_IDLE_SECONDS", "S", "3600", "a client connection without requests; 0: for ever"),
+    opt("upstream-idle-seconds", "EWMA_PROXY_UPSTREAM_IDLE_SECONDS", "S", "600", "the same towards endpoints"),
+    opt(
+        "ping-after-seconds",
+        "EWMA_PROXY_PING_AFTER_SECONDS",
+        "S",
+        "10",
+        "silence of an endpoint with requests open after which a PING asks for it; 0: never",
+    ),
     opt(
         "retry-on",
         "EWMA_PROXY_RETRY_ON",
@@ -323,6 +342,7 @@ impl Reader<'_> {
         settings.tuning.probe_every = self.number("probe-every", 1, 1_000_000);
         settings.connect_timeout = self.number("connect-timeout-ms", 1, 60_000) * 1_000_000;
         settings.wait = self.number("wait-ms", 0, 60_000) * 1_000_000;
+        self.limits(&mut settings);
         self.retries(&mut settings);
         let drain_seconds = self.number("drain-seconds", 0, 3_600);
         let seed = self.get("seed", "a number", |t| t.parse().ok());
@@ -342,6 +362,18 @@ impl Reader<'_> {
             seed,
             level,
         })))
+    }
+
+    fn limits(&mut self, settings: &mut Settings) {
+        const SECOND: u64 = 1_000_000_000;
+        settings.max_clients = self.number("max-connections", 1, 1_000_000) as usize;
+        settings.limits.max_streams = self.number("max-streams", 1, 1_000_000) as u32;
+        settings.limits.list.max_bytes = (self.number("max-header-kib", 1, 1024) as usize) << 10;
+        settings.limits.block = settings.limits.list.max_bytes;
+        settings.max_held = (self.number("max-held-mib", 1, 65_536) as usize) << 20;
+        settings.idle = self.number("idle-seconds", 0, 31_536_000) * SECOND;
+        settings.upstream_idle = self.number("upstream-idle-seconds", 0, 31_536_000) * SECOND;
+        settings.ping_after = self.number("ping-after-seconds", 0, 86_400) * SECOND;
     }
 
     fn retries(&mut self, settings: &mut Settings) {

@@ -101,6 +101,13 @@ fn shown(config: &Config) -> serde_json::Value {
         "connect_timeout_ms": s.connect_timeout / 1_000_000,
         "wait_ms": s.wait / 1_000_000,
         "max_connections_per_endpoint": s.max_conns,
+        "max_connections": s.max_clients,
+        "max_header_bytes": s.limits.list.max_bytes,
+        "max_header_fields": s.limits.list.max_fields,
+        "max_held_bytes": s.max_held,
+        "idle_seconds": s.idle / 1_000_000_000,
+        "upstream_idle_seconds": s.upstream_idle / 1_000_000_000,
+        "ping_after_seconds": s.ping_after / 1_000_000_000,
         "max_streams_per_connection": s.limits.max_streams,
         "retry_codes": GRPC_NAMES.iter().enumerate().filter(|(i, _)| s.retries.codes & 1 << i != 0)
             .map(|(_, name)| *name).collect::<Vec<_>>(),

@@ -36,7 +36,7 @@ fn write_all(out: &mut String, s: &Snapshot, discovery: &Discovery) -> std::fmt:
     for_routes(s, |labels, stats| histogram(out, labels, stats))?;
     gauges(out, s)?;
     let t = &s.totals;
-    let counters: [(&str, &str, u64); 9] = [
+    let counters: [(&str, &str, u64); 14] = [
         ("ewma_proxy_connections_total", "Client connections accepted that speak HTTP/2.", t.accepted),
         ("ewma_proxy_opaque_connections_total", "Connections passed through byte by byte.", s.opaque.1),
         ("ewma_proxy_upstream_connects_total", "Connections opened to endpoints.", t.connects),
@@ -45,16 +45,22 @@ fn write_all(out: &mut String, s: &Snapshot, discovery: &Discovery) -> std::fmt:
         ("ewma_proxy_tries_total", "Requests sent to endpoints, second tries included.", t.tries),
         ("ewma_proxy_retries_total", "Of those, second tries after a failure.", t.retries),
         ("ewma_proxy_retries_denied_total", "Failures not tried again for want of budget.", t.retries_denied),
+        ("ewma_proxy_connections_refused_total", "Connections closed at once: too many.", t.turned_away),
+        ("ewma_proxy_shed_total", "Streams refused or reset: too much is held for peers.", t.shed),
+        ("ewma_proxy_idle_closed_total", "Connections closed because nobody used them.", t.idle_closed),
+        ("ewma_proxy_pings_total", "PINGs sent to endpoints that had fallen silent.", t.pings),
+        ("ewma_proxy_stalled_total", "Connections closed because such a PING was not answered.", t.stalled),
         ("ewma_proxy_protocol_faults_total", "Connections ended for a fault of the peer's.", t.faults),
     ];
     for (name, help, value) in counters {
         head(out, name, "counter", help)?;
         writeln!(out, "{name} {value}")?;
     }
-    let gauges: [(&str, &str, Option<f64>); 6] = [
+    let gauges: [(&str, &str, Option<f64>); 7] = [
         ("ewma_proxy_connections", "Client connections open that speak HTTP/2.", Some(t.downstream as f64)),
         ("ewma_proxy_opaque_connections", "Connections being passed through.", Some(s.opaque.0 as f64)),
         ("ewma_proxy_requests_in_flight", "Requests under way.", Some(s.calls as f64)),
+        ("ewma_proxy_held_bytes", "Output, bodies and heads held for peers.", Some(s.held as f64)),
         ("ewma_proxy_discovery_synced", "1 once the endpoints are known.", Some(f64::from(discovery.synced as u8))),
         ("ewma_proxy_discovery_age_seconds", "Time since the API server last spoke.", discovery.age),
         ("process_resident_memory_bytes", "Resident memory.", process::resident_bytes().map(|b| b as f64)),

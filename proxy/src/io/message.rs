@@ -58,6 +58,8 @@ pub struct Snapshot {
     pub totals: Totals,
     /// Calls under way.
     pub calls: usize,
+    /// Bytes held for peers.
+    pub held: usize,
     /// Connections that are passed through, and those ever.
     pub opaque: (usize, u64),
 }

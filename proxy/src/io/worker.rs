@@ -214,7 +214,11 @@ impl Worker {
             return Some(Duration::ZERO);
         }
         let timed = self.relay.needs_tick() || self.sniffs.len() > 0 || !self.unbound.is_empty();
-        let tick = (timed || self.exhausted.is_some()).then_some(TICK);
+        let tick = if timed || self.exhausted.is_some() {
+            Some(TICK)
+        } else {
+            self.relay.needs_care().then_some(Duration::from_secs(1))
+        };
         let Some(due) = self.relay.due() else { return tick };
         let due = Duration::from_nanos(due.saturating_sub(self.now()));
         Some(tick.map_or(due, |tick| tick.min(due)))
@@ -261,6 +265,10 @@ impl Worker {
     }
 
     fn welcome(&mut self, mut stream: TcpStream, target: u32, now: Nanos) {
+        if !self.relay.takes_client(self.sniffs.len() + self.opaques.len()) {
+            return;
+        }
+        alive(&stream);
         // Small frames must not wait for an acknowledgement (Nagle); a socket that refuses is as good as gone.
         let _ = stream.set_nodelay(true);
         let number = self.sniffs.next();
@@ -580,6 +588,7 @@ impl Worker {
             routes: self.relay.routes().names().to_vec(),
             totals: self.relay.totals().clone(),
             calls: self.relay.calls(),
+            held: self.relay.held(),
             opaque: (self.opaques.len(), self.opaque_total),
         }
     }
@@ -589,10 +598,21 @@ impl Worker {
 fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(addr)?;
     let _ = stream.set_nodelay(true);
+    alive(&stream);
     // A peer that vanished without a word is noticed by unacknowledged bytes, not by PINGs, which gRPC servers
     // punish (too_many_pings).
     let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(USER_TIMEOUT));
     Ok(stream)
+}
+
+/// A peer that has vanished while nobody had anything to say is noticed by the kernel, after two minutes: that costs
+/// no frame, and no peer counts it as a PING.
+fn alive(stream: &TcpStream) {
+    let probes = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(15))
+        .with_retries(4);
+    let _ = socket2::SockRef::from(stream).set_tcp_keepalive(&probes);
 }
 
 /// Is the connection there (true), still on its way (false), or refused?

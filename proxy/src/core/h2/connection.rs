@@ -351,6 +351,14 @@ impl Connection {
         self.closing.dead
     }
 
+    /// The highest identifier of a stream that a client has opened here; 0 before the first.
+    pub fn last_stream(&self) -> u32 {
+        match self.role {
+            Role::Server => self.ids.peer,
+            Role::Client => self.ids.next - 1,
+        }
+    }
+
     /// Has the peer's SETTINGS frame arrived?
     pub fn greeted(&self) -> bool {
         self.ids.settings

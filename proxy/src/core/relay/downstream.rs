@@ -11,6 +11,12 @@ impl Relay {
         match event {
             Event::Request { slot, fields, end } => {
                 let Some(Side::Down { target }) = self.conn(id).map(|c| c.side) else { return };
+                if self.held.grow(fields.list_size()) {
+                    self.measure(now);
+                }
+                if self.held.full {
+                    return self.shed(id, slot);
+                }
                 let call = self.calls.insert(target, Leg { conn: id, slot }, fields, end, now);
                 if let Some(conn) = self.conn(id) {
                     conn.h2.set_call(slot, call);

@@ -10,6 +10,8 @@ use crate::core::h2::limits::Nanos;
 
 /// How long the second GOAWAY waits for the PING (ns).
 const GRACE: Nanos = 1_000_000_000;
+/// What a GOAWAY says at the proxy's end.
+pub(super) const SHUTDOWN: &str = "the proxy is shutting down";
 const PING: [u8; 8] = *b"drain\0\0\0";
 
 impl Relay {
@@ -18,14 +20,14 @@ impl Relay {
         self.draining = true;
         for id in 0..self.conns.len() as ConnId {
             if self.conn(id).is_some_and(|c| matches!(c.side, Side::Down { .. })) {
-                self.drain_conn(id, now);
+                self.drain_conn(id, SHUTDOWN, now);
             }
         }
     }
 
-    pub(super) fn drain_conn(&mut self, id: ConnId, now: Nanos) {
+    pub(super) fn drain_conn(&mut self, id: ConnId, why: &str, now: Nanos) {
         let Some(conn) = self.conn(id) else { return };
-        conn.h2.goaway(ErrorCode::NO_ERROR, true, "the proxy is shutting down");
+        conn.h2.goaway(ErrorCode::NO_ERROR, true, why);
         conn.h2.ping(PING);
         conn.drain_due = Some(now + GRACE);
         self.touch(id);
@@ -52,8 +54,12 @@ impl Relay {
 
     /// Does time matter now? If so [`Relay::tick`] wants to be called within a tenth of a second or so.
     pub fn needs_tick(&self) -> bool {
-        self.draining
-            || self.totals.downstream > 0
+        self.draining || self.calls.len() > 0 || self.held.full
+    }
+
+    /// Is there something to look after? If so [`Relay::tick`] wants to be called once a second.
+    pub fn needs_care(&self) -> bool {
+        self.conns.len() > self.free.len()
             || self.targets.iter().any(|t| t.pool.all().any(|(_, e)| e.info.gone.is_some()))
     }
 
@@ -68,6 +74,10 @@ impl Relay {
                 self.drain_fully(id, now);
             }
         }
+        if self.held.full {
+            self.measure(now);
+        }
+        self.care(now);
         self.expire(now);
         self.expire_waiting(now);
         self.reclaim(now);

@@ -8,12 +8,14 @@
 //! Must not know: sockets, clocks, threads; Kubernetes. Time is an argument everywhere.
 
 mod call;
+mod care;
 mod deadline;
 mod dispatch;
 mod downstream;
 mod drain;
 mod endpoints;
 mod finish;
+mod memory;
 mod respond;
 mod retry;
 mod stats;
@@ -32,7 +34,7 @@ pub use stats::{EndpointStats, RouteStats, Routes, Totals, BOUNDS};
 pub use why::Explained;
 
 use super::balance::pool::{Pool, Tuning};
-use super::h2::connection::{Connection, Fatal, Role};
+use super::h2::connection::{Connection, Event, Fatal, Role};
 use super::h2::limits::{Limits, Nanos};
 use call::Calls;
 
@@ -55,6 +57,22 @@ pub struct Settings {
     pub replay_body: usize,
     /// Second tries after a failure.
     pub retries: Retries,
+    /// Client connections at a time; one more is accepted and closed at once, so that its client learns it. 10,000: a
+    /// sidecar's clients are one pod's; at some 8 KiB each they cost 80 MB.
+    pub max_clients: usize,
+    /// What may be held for peers, all connections together, before new streams are refused. 64 MiB is 256 streams
+    /// that stall with full windows, far from what an honest pod does, and fits in a usual sidecar's memory limit.
+    pub max_held: usize,
+    /// How long a client's connection may be without a stream; 0 for ever. An hour, as Envoy has it: gRPC clients
+    /// keep connections for bursts, and connect anew by themselves.
+    pub idle: Nanos,
+    /// The same for connections to endpoints, which it costs less to open again.
+    pub upstream_idle: Nanos,
+    /// How long a connection to an endpoint may be silent, with calls open, before a PING asks
+    /// whether it is alive; 0 for never. 10 s, the patience that unacknowledged bytes get.
+    pub ping_after: Nanos,
+    /// How long the answer to that PING may take.
+    pub ping_wait: Nanos,
     /// Picks for one request.
     pub max_tries: u8,
 }
@@ -70,6 +88,12 @@ impl Default for Settings {
             max_waiting: 10_000,
             replay_body: 16 << 10,
             retries: Retries::default(),
+            max_clients: 10_000,
+            max_held: 64 << 20,
+            idle: 3_600_000_000_000,
+            upstream_idle: 600_000_000_000,
+            ping_after: 10_000_000_000,
+            ping_wait: 5_000_000_000,
             max_tries: 4,
         }
     }
@@ -134,6 +158,7 @@ struct Conn {
     lost: bool,
     /// The second GOAWAY is due then, if no PING has come back.
     drain_due: Option<Nanos>,
+    signs: care::Signs,
 }
 
 /// The proxy's core. See the module's text.
@@ -150,6 +175,9 @@ pub struct Relay {
     dirty: Vec<ConnId>,
     faults: Vec<(ConnId, Fatal)>,
     hungry: Vec<u32>,
+    held: memory::Held,
+    /// When connections were last looked after.
+    cared: Nanos,
     /// No deadline is due before.
     due: Nanos,
     /// Calls whose deadline has come, while they are being ended.
@@ -163,7 +191,7 @@ pub struct Relay {
 impl Relay {
     /// A relay without targets; `seed` decides all its picks.
     pub fn new(settings: Settings, seed: u64) -> Self {
-        let limits = Rc::new(settings.limits.clone());
+        let (limits, held) = (Rc::new(settings.limits.clone()), memory::Held::new(settings.max_held));
         Self {
             settings,
             limits,
@@ -177,6 +205,8 @@ impl Relay {
             dirty: vec![],
             faults: vec![],
             hungry: vec![],
+            held,
+            cared: 0,
             due: call::NEVER,
             over: vec![],
             fresh: vec![],
@@ -191,14 +221,15 @@ impl Relay {
         self.totals.downstream += 1;
         let id = self.insert(Role::Server, Side::Down { target });
         if self.draining {
-            self.drain_conn(id, now);
+            self.drain_conn(id, drain::SHUTDOWN, now);
         }
         id
     }
 
     fn insert(&mut self, role: Role, side: Side) -> ConnId {
         let h2 = Connection::new(role, self.limits.clone());
-        let conn = Conn { h2, side, rest: vec![], dirty: false, closing: false, lost: false, drain_due: None };
+        let (rest, drain_due, signs) = (vec![], None, care::Signs::default());
+        let conn = Conn { h2, side, rest, dirty: false, closing: false, lost: false, drain_due, signs };
         let id = match self.free.pop() {
             Some(id) => {
                 self.conns[id as usize] = Some(Box::new(conn));
@@ -219,6 +250,11 @@ impl Relay {
         if conn.closing || conn.lost {
             return;
         }
+        conn.signs.heard(now);
+        if self.held.grow(bytes.len()) {
+            self.measure(now);
+        }
+        let Some(conn) = self.conn(id) else { return };
         let mut joined = std::mem::take(&mut conn.rest);
         let input = if joined.is_empty() {
             bytes
@@ -232,7 +268,11 @@ impl Relay {
             match conn.h2.next_event(input, &mut at, now) {
                 Ok(Some(event)) => match conn.side {
                     Side::Down { .. } => self.on_downstream(id, event, input, now),
-                    Side::Up { .. } => self.on_upstream(id, event, input, now),
+                    Side::Up { .. } => {
+                        conn.signs.forgiven |=
+                            matches!(event, Event::Response { .. } | Event::Data { .. } | Event::Trailers { .. });
+                        self.on_upstream(id, event, input, now);
+                    }
                 },
                 Ok(None) => break,
                 Err(fault) => {
@@ -263,6 +303,9 @@ impl Relay {
     pub fn wrote(&mut self, id: ConnId, n: usize, now: Nanos) {
         let Some(conn) = self.conn(id) else { return };
         conn.h2.written(n);
+        if n > 0 {
+            conn.signs.spoke(now);
+        }
         if conn.h2.wants_pump() {
             self.pump(id, now);
         }

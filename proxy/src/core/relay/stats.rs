@@ -135,6 +135,16 @@ pub struct Totals {
     pub retries: u64,
     /// Failures that were not tried again for want of budget.
     pub retries_denied: u64,
+    /// Connections closed at once, there being too many.
+    pub turned_away: u64,
+    /// Streams refused or reset, too much being held.
+    pub shed: u64,
+    /// Connections closed because nobody used them.
+    pub idle_closed: u64,
+    /// PINGs sent to endpoints that had fallen silent.
+    pub pings: u64,
+    /// Connections closed because such a PING was not answered.
+    pub stalled: u64,
     /// Connections ended for a fault of the peer's.
     pub faults: u64,
 }
