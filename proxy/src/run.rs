@@ -45,13 +45,14 @@ pub fn run(config: Config) -> Result<(), String> {
         log::line(Level::Info, &format!("listening on {addr}"));
     }
     let draining = Arc::new(AtomicBool::new(false));
+    // Before anybody is told that the proxy is ready: a SIGTERM right after that must drain, not kill.
+    watch_signals(handle.clone(), draining.clone()).map_err(|e| format!("cannot watch signals: {e}"))?;
     if let Some(addr) = config.admin {
-        let (worker, draining) = (handle.clone(), draining.clone());
+        let (worker, draining) = (handle, draining);
         let admin = Admin { worker, status, config: shown(&config), draining };
         let addr = admin.start(addr).map_err(|e| format!("cannot listen on {addr} for admin: {e}"))?;
         log::line(Level::Info, &format!("admin on {addr}"));
     }
-    watch_signals(handle, draining).map_err(|e| format!("cannot watch signals: {e}"))?;
     worker.run().map_err(|e| format!("the event loop failed: {e}"))?;
     log::line(Level::Info, "drained");
     Ok(())

@@ -1,4 +1,4 @@
-//! A connection that is not HTTP/2, passed through to one endpoint byte by byte, both ways, with half-close.
+//! A connection that is not HTTP, passed through to one server byte by byte, both ways, with half-close.
 //!
 //! Memory is bounded: a side is read only while what it said before has room. Knows nothing of what the bytes mean.
 
@@ -37,18 +37,17 @@ pub struct Opaque {
     pub client: TcpStream,
     /// The endpoint's side.
     pub server: TcpStream,
-    /// Whose endpoint it is, for the balancer.
-    pub owner: (u32, u32),
-    connected: bool,
+    /// Target and endpoint, if the balancer chose it.
+    pub owner: Option<(u32, u32)>,
     up: Pipe,
     down: Pipe,
 }
 
 impl Opaque {
-    /// Joins a client, who has said `first`, with a socket that is still connecting.
-    pub fn new(client: TcpStream, server: TcpStream, first: Vec<u8>, owner: (u32, u32)) -> Self {
+    /// Joins a client, who has said `first`, with a server.
+    pub fn new(client: TcpStream, server: TcpStream, first: Vec<u8>, owner: Option<(u32, u32)>) -> Self {
         let up = Pipe { bytes: first, ..Pipe::default() };
-        Self { client, server, owner, connected: false, up, down: Pipe::default() }
+        Self { client, server, owner, up, down: Pipe::default() }
     }
 
     /// Moves what can be moved.
@@ -56,16 +55,6 @@ impl Opaque {
     /// # Errors
     /// Either socket's: the pair is over.
     pub fn turn(&mut self, buffer: &mut [u8]) -> io::Result<Turn> {
-        if !self.connected {
-            if let Some(e) = self.server.take_error()? {
-                return Err(e);
-            }
-            match self.server.peer_addr() {
-                Ok(_) => self.connected = true,
-                Err(e) if e.kind() == io::ErrorKind::NotConnected => return Ok(Turn::Idle),
-                Err(e) => return Err(e),
-            }
-        }
         // Bounded, so that one busy pair does not starve the rest.
         for _ in 0..16 {
             let a = step(&mut self.client, &mut self.server, &mut self.up, buffer)?;

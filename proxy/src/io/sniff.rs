@@ -1,22 +1,59 @@
-//! A connection whose protocol is not known yet: its first bytes are kept until they tell.
+//! A connection whose way is not settled yet: who it is for is known, what it speaks is not, or the server that it is
+//! to be joined with is not there yet. Its first bytes are kept until they tell.
 
 use std::io::{self, Read};
 
 use mio::net::TcpStream;
 
-use crate::core::detect::{detect, Protocol};
+use crate::core::detect::{detect, server_speaks_http2, Hint, Protocol};
+use crate::core::directory::Route;
 use crate::core::h2::limits::Nanos;
 
-/// A client that has said little or nothing so far.
+/// A client that has said little or nothing so far, or waits for a server.
 pub struct Sniff {
     /// Its socket.
     pub stream: TcpStream,
     /// Whose client it is.
-    pub target: u32,
+    pub route: Route,
+    /// What the Service says of its protocol.
+    pub hint: Hint,
     /// What it has said.
     pub bytes: Vec<u8>,
-    /// When its silence means that the server is to speak first.
-    pub deadline: Nanos,
+    /// It is bytes: nothing more is read until there is a server.
+    pub opaque: bool,
+    /// The connection that it is joined with if it is bytes.
+    pub spare: Option<Spare>,
+    /// Attempts to open one that failed.
+    pub failures: u8,
+    /// When it came.
+    pub since: Nanos,
+    /// Tells it from others that had its number.
+    pub serial: u64,
+}
+
+/// A connection to a server, opened because bytes are to go there, or because the client is silent.
+pub struct Spare {
+    /// Its socket.
+    pub stream: TcpStream,
+    /// Target and endpoint, if the balancer chose it.
+    pub owner: Option<(u32, u32)>,
+    /// When the attempt began.
+    pub since: Nanos,
+}
+
+/// What has become of a spare connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum News {
+    /// It is still on its way.
+    Connecting,
+    /// It is there; the server is silent.
+    Silent,
+    /// The server has spoken first, or ended: it is no HTTP.
+    Spoke,
+    /// The server has sent HTTP/2 SETTINGS and waits for the client's.
+    Http2,
+    /// It never came to be.
+    Failed,
 }
 
 impl Sniff {
@@ -39,6 +76,32 @@ impl Sniff {
                 Protocol::More => {}
                 told => return Ok(told),
             }
+        }
+    }
+}
+
+impl Spare {
+    /// Looks at it without taking anything out.
+    pub fn news(&self) -> News {
+        match self.stream.take_error() {
+            Ok(None) => {}
+            _ => return News::Failed,
+        }
+        match self.stream.peer_addr() {
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotConnected => return News::Connecting,
+            Err(_) => return News::Failed,
+        }
+        let mut first = [0; 9];
+        match self.stream.peek(&mut first) {
+            Ok(n) if n > 0 => match server_speaks_http2(&first[..n]) {
+                None => News::Silent,
+                Some(true) => News::Http2,
+                Some(false) => News::Spoke,
+            },
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => News::Silent,
+            // Its end, or its reset: passed on.
+            _ => News::Spoke,
         }
     }
 }

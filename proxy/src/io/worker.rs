@@ -3,9 +3,12 @@
 //! A turn: wait → read all that is ready, a bounded amount from each → let the relay work → one write per connection
 //! with output. So the number of system calls per request falls as load rises, and a slow peer costs only itself.
 //! The clock is read once a turn. Sockets are edge-triggered: one that was not read to its end is read again in the
-//! next turn. Must not know: HTTP/2, Kubernetes.
+//! next turn. What becomes of a new connection is in `settle`. Must not know: HTTP/2, Kubernetes.
 
-use std::collections::HashMap;
+mod settle;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender};
@@ -17,11 +20,12 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
 use super::listener::{bind, Accepted, Listener};
 use super::message::{EndpointSnapshot, Message, Snapshot, TargetSnapshot, Update, Why};
-use super::opaque::{Opaque, Turn};
+use super::opaque::Opaque;
 use super::slab::Slab;
 use super::sniff::Sniff;
 use crate::config::Level;
-use crate::core::detect::Protocol;
+use crate::core::detect::Hint;
+use crate::core::directory::Route;
 use crate::core::h2::limits::Nanos;
 use crate::core::relay::{Action, ConnId, Relay};
 use crate::log;
@@ -32,8 +36,6 @@ const READ: usize = 64 << 10;
 const EVENTS: usize = 1024;
 /// While time matters the loop turns at least this often.
 const TICK: Duration = Duration::from_millis(50);
-/// A client that says nothing for this long speaks a protocol in which the server begins (ns).
-const SILENCE: Nanos = 1_000_000_000;
 /// How long unacknowledged bytes to an endpoint may be under way before the connection counts as dead: well above
 /// a few retransmissions, below what a caller waits for.
 const USER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,6 +48,7 @@ const CONN: usize = 2;
 const SNIFF: usize = 3;
 const CLIENT: usize = 4;
 const SERVER: usize = 5;
+const SPARE: usize = 6;
 
 fn token(kind: usize, number: usize) -> Token {
     Token(kind << KIND | number)
@@ -81,9 +84,14 @@ pub struct Worker {
     sockets: Vec<Option<Socket>>,
     listeners: Slab<Listener>,
     sniffs: Slab<Sniff>,
+    /// When to look at a sniff again: time, number, serial; the earliest first.
+    waits: BinaryHeap<Reverse<(Nanos, usize, u64)>>,
+    serial: u64,
     opaques: Slab<Opaque>,
     opaque_total: u64,
     targets: HashMap<Arc<str>, u32>,
+    /// By target.
+    hints: Vec<Hint>,
     /// Addresses that could not be bound yet.
     unbound: Vec<(SocketAddr, u32)>,
     /// Sockets that were not read to their end.
@@ -114,9 +122,12 @@ impl Worker {
             sockets: vec![],
             listeners: Slab::new(),
             sniffs: Slab::new(),
+            waits: BinaryHeap::new(),
+            serial: 0,
             opaques: Slab::new(),
             opaque_total: 0,
             targets: HashMap::new(),
+            hints: vec![],
             unbound: vec![],
             again: vec![],
             start: Instant::now(),
@@ -182,6 +193,7 @@ impl Worker {
             if woken && self.read_inbox(now) {
                 return Ok(());
             }
+            self.waited(now);
             if now.saturating_sub(ticked) >= TICK.as_nanos() as Nanos {
                 ticked = now;
                 self.tick(now);
@@ -213,13 +225,14 @@ impl Worker {
         if !self.again.is_empty() {
             return Some(Duration::ZERO);
         }
-        let timed = self.relay.needs_tick() || self.sniffs.len() > 0 || !self.unbound.is_empty();
-        let tick = if timed || self.exhausted.is_some() {
+        let timed = self.relay.needs_tick() || !self.unbound.is_empty();
+        let tick = if timed || self.exhausted.is_some() || self.drain_until.is_some() {
             Some(TICK)
         } else {
             self.relay.needs_care().then_some(Duration::from_secs(1))
         };
-        let Some(due) = self.relay.due() else { return tick };
+        let due = [self.relay.due(), self.waits.peek().map(|Reverse((due, ..))| *due)];
+        let Some(due) = due.into_iter().flatten().min() else { return tick };
         let due = Duration::from_nanos(due.saturating_sub(self.now()));
         Some(tick.map_or(due, |tick| tick.min(due)))
     }
@@ -243,6 +256,7 @@ impl Worker {
                 }
             }
             SNIFF => self.sniff(number, now),
+            SPARE => self.spare(number, now),
             CLIENT | SERVER => self.pass(number),
             _ => {}
         }
@@ -253,50 +267,13 @@ impl Worker {
             let Some(listener) = self.listeners.get_mut(number) else { return };
             let target = listener.target;
             match listener.accept() {
-                Accepted::Client(stream) => self.welcome(stream, target, now),
+                Accepted::Client(stream) => self.welcome(stream, Route::Service(target), now),
                 Accepted::None => return,
                 Accepted::Exhausted(e) => {
                     log::line(Level::Warn, &format!("accepting rests for 100 ms: {e}"));
                     self.exhausted = Some(Instant::now() + Duration::from_millis(100));
                     return;
                 }
-            }
-        }
-    }
-
-    fn welcome(&mut self, mut stream: TcpStream, target: u32, now: Nanos) {
-        if !self.relay.takes_client(self.sniffs.len() + self.opaques.len()) {
-            return;
-        }
-        alive(&stream);
-        // Small frames must not wait for an acknowledgement (Nagle); a socket that refuses is as good as gone.
-        let _ = stream.set_nodelay(true);
-        let number = self.sniffs.next();
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if self.registry.register(&mut stream, token(SNIFF, number), interest).is_err() {
-            return;
-        }
-        self.sniffs.insert(Sniff { stream, target, bytes: Vec::new(), deadline: now + SILENCE });
-        self.sniff(number, now);
-    }
-
-    fn sniff(&mut self, number: usize, now: Nanos) {
-        let Some(sniff) = self.sniffs.get_mut(number) else { return };
-        let protocol = sniff.read();
-        match protocol {
-            Ok(Protocol::More) => {}
-            Err(_) => drop(self.sniffs.remove(number)),
-            Ok(Protocol::Http2) => {
-                let Some(sniff) = self.sniffs.remove(number) else { return };
-                let id = self.relay.accepted(sniff.target, now);
-                if self.adopt(id, sniff.stream, false, true) {
-                    self.relay.received(id, &sniff.bytes, now);
-                    self.readable(id, false, now);
-                }
-            }
-            Ok(Protocol::Opaque | Protocol::Http1) => {
-                let Some(sniff) = self.sniffs.remove(number) else { return };
-                self.join(sniff, now);
             }
         }
     }
@@ -320,38 +297,6 @@ impl Worker {
         }
         self.sockets[i] = Some(Socket { stream, connecting, blocked: false });
         true
-    }
-
-    /// A client that does not speak HTTP/2: its connection as a whole goes to one endpoint.
-    fn join(&mut self, mut sniff: Sniff, now: Nanos) {
-        let Some((endpoint, addr)) = self.relay.pick_connection(sniff.target, now) else { return };
-        let Ok(mut server) = connect(addr) else {
-            self.relay.end_connection(sniff.target, endpoint);
-            return;
-        };
-        let number = self.opaques.next();
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let a = self.registry.reregister(&mut sniff.stream, token(CLIENT, number), interest);
-        let b = self.registry.register(&mut server, token(SERVER, number), interest);
-        if a.is_err() || b.is_err() {
-            self.relay.end_connection(sniff.target, endpoint);
-            return;
-        }
-        self.opaque_total += 1;
-        self.opaques.insert(Opaque::new(sniff.stream, server, sniff.bytes, (sniff.target, endpoint)));
-    }
-
-    fn pass(&mut self, number: usize) {
-        let Some(pair) = self.opaques.get_mut(number) else { return };
-        match pair.turn(&mut self.buffer) {
-            Ok(Turn::Idle) => {}
-            Ok(Turn::More) => self.again.push(token(CLIENT, number)),
-            Ok(Turn::Over) | Err(_) => {
-                if let Some(pair) = self.opaques.remove(number) {
-                    self.relay.end_connection(pair.owner.0, pair.owner.1);
-                }
-            }
-        }
     }
 
     fn writable(&mut self, id: ConnId, now: Nanos) {
@@ -464,6 +409,7 @@ impl Worker {
             return *target;
         }
         let target = self.relay.add_target(key);
+        self.hints.resize(target as usize + 1, Hint::None);
         self.targets.insert(key.clone(), target);
         target
     }
@@ -538,6 +484,7 @@ impl Worker {
         let all: Vec<usize> = self.listeners.iter().map(|(i, _)| i).collect();
         all.into_iter().for_each(|i| drop(self.listeners.remove(i)));
         self.unbound.clear();
+        self.dismiss_silent();
         self.relay.drain(now);
     }
 
@@ -545,12 +492,6 @@ impl Worker {
         self.relay.tick(now);
         for (id, fault) in self.relay.take_faults() {
             log::line(Level::Debug, &format!("connection {id}: {} (code {})", fault.reason, fault.code.0));
-        }
-        let silent: Vec<usize> = self.sniffs.iter().filter(|(_, s)| now >= s.deadline).map(|(i, _)| i).collect();
-        for number in silent {
-            if let Some(sniff) = self.sniffs.remove(number) {
-                self.join(sniff, now);
-            }
         }
         if self.exhausted.is_some_and(|until| Instant::now() >= until) {
             self.exhausted = None;

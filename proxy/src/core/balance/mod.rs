@@ -5,10 +5,12 @@
 //! - `failure`: whether an endpoint fails more often than the others;
 //! - `pool`: the endpoints of one service port, with their load;
 //! - `pick`: the choice among them, and the record of it.
+//! - `connections`: the choice for a connection that is passed through as a whole.
 //!
 //! Pure: `now` and a seed in, an endpoint out. A fixed seed gives a fixed sequence of picks.
 //! Must not know: connections, HTTP, where endpoints come from.
 
+mod connections;
 pub mod estimate;
 pub mod failure;
 pub mod pick;

@@ -107,13 +107,20 @@ impl Relay {
     /// end by [`Relay::end_connection`].
     pub fn pick_connection(&mut self, target: u32, now: Nanos) -> Option<(u32, SocketAddr)> {
         let t = self.targets.get_mut(target as usize)?;
-        let first = t.pool.pick(now, None)?;
-        let second = t.pool.pick(now, Some(first))?;
+        let (first, second) = t.pool.two(now)?;
         let tcp = |i: u32| t.pool.get(i).map_or(usize::MAX, |e| e.info.tcp);
         let chosen = if tcp(second) < tcp(first) { second } else { first };
         let info = t.pool.info_mut(chosen)?;
         info.tcp += 1;
         Some((chosen, info.addr))
+    }
+
+    /// A connection that was to be passed through could not be made; [`Relay::end_connection`] was called.
+    pub fn connection_failed(&mut self, target: u32, endpoint: u32, now: Nanos) {
+        self.totals.connect_failures += 1;
+        if let Some(t) = self.targets.get_mut(target as usize) {
+            t.pool.unreachable(endpoint, now);
+        }
     }
 
     /// A connection that was passed through has ended.

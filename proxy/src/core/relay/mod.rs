@@ -372,6 +372,11 @@ impl Relay {
         }
     }
 
+    /// What bounds it.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Counters for whoever reports them.
     pub fn totals(&self) -> &Totals {
         &self.totals
