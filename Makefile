@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 
-.PHONY: help lab-up lab-down test lint test-rust test-python conformance fuzz lock clean
+.PHONY: help lab-up lab-down test lint test-rust test-python conformance fuzz bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -36,7 +36,7 @@ test-python: $(STAMPS)/dev ## unit and local tiers
 
 conformance: $(STAMPS)/dev ## other people's suites and clients, and the faults that take minutes
 	./scripts/conformance-tools || echo "make: some tools are missing; their tests are skipped"
-	$(BIN)/pytest -m 'long or not long' tests/conformance tests/proxy
+	$(BIN)/pytest -m 'long or not long' tests/conformance
 
 # Coverage-guided, each target for so many seconds; new inputs stay in build/fuzz, a failing one is named and kept.
 FUZZ := frames hpack connection_server connection_client relay detect
@@ -51,6 +51,9 @@ fuzz: $(STAMPS)/tools ## every fuzz target for SECONDS=600 each (wants nightly; 
 			cargo +nightly fuzz run --sanitizer none $$t $(CURDIR)/build/fuzz/$$t fuzz/seeds/$$t -- \
 			-max_total_time=$(SECONDS) -max_len=2048 -timeout=10 -rss_limit_mb=1000 -verbosity=0 -print_final_stats=1) || exit 1; \
 	done
+
+bench: $(STAMPS)/dev ## beside the peers, 12 quiet minutes → docs/performance.md (BENCH=--quick for a look)
+	@$(BIN)/python -m bench $(BENCH)
 
 lock: ## pin the newest versions that pyproject.toml allows (wants `uv`)
 	./scripts/lock

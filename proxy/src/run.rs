@@ -25,6 +25,8 @@ use crate::log;
 /// One line: what could not be had (a port, the API server's address, …).
 pub fn run(config: Config) -> Result<(), String> {
     log::set_level(config.level);
+    let mut config = config;
+    fit_descriptors(&mut config);
     let relay = Relay::new(config.settings.clone(), config.seed.unwrap_or_else(chance));
     let patience = Duration::from_secs(config.drain_seconds);
     let (mut worker, handle) = Worker::new(relay, patience).map_err(|e| format!("cannot start: {e}"))?;
@@ -56,6 +58,19 @@ pub fn run(config: Config) -> Result<(), String> {
     worker.run().map_err(|e| format!("the event loop failed: {e}"))?;
     log::line(Level::Info, "drained");
     Ok(())
+}
+
+/// Takes as many descriptors as the system gives, and of those leaves a quarter (at least 32) for endpoints, admin and
+/// discovery: clients must not be able to use them up.
+fn fit_descriptors(config: &mut Config) {
+    let Ok(limit) = rlimit::increase_nofile_limit(u64::MAX) else { return };
+    let clients = limit.saturating_sub((limit / 4).max(32)).max(1);
+    let clients = usize::try_from(clients).unwrap_or(usize::MAX);
+    if clients < config.settings.max_clients {
+        let text = format!("{limit} open files are allowed (ulimit -n), so {clients} client connections at a time");
+        log::line(Level::Warn, &text);
+        config.settings.max_clients = clients;
+    }
 }
 
 fn fixed(endpoints: &[SocketAddr]) -> Vec<EndpointInfo> {

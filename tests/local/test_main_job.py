@@ -24,6 +24,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from lab import scenarios
+from lab.report import Report, picture
+from tests import pages
 from tests.support import wait_until
 
 LAB = Path(sys.executable).with_name("lab")
@@ -177,6 +179,9 @@ def test_the_claim_of_the_scenario_holds(shell: Shell, up: Done, name: str) -> N
     jsonschema.validate(report, SCHEMA)
     assert report["scenario"] == name
     assert report["claim"]["holds"]
+    shown = pages.outputs(pages.ROOT / f"scenarios/{name}/README.md")[f"lab scenario run {name}"]
+    printed = picture(Report.from_json(report), width=80)
+    assert pages.shape(shown) == pages.shape(printed), "run scripts/readme-output and look at what has changed"
 
 
 def test_the_verdict_of_a_pinned_service_is_exit_code_1(shell: Shell, up: Done) -> None:
@@ -208,3 +213,8 @@ def test_a_command_that_needs_the_lab_says_how_to_start_it(shell: Shell, up: Don
     assert done.code == 3
     assert "start it with: lab up" in done.err
     assert done.err.count("\n") == 1
+
+
+def test_the_readme_shows_what_lab_up_prints(up: Done) -> None:
+    shown = pages.shape(pages.outputs(pages.ROOT / "README.md")["make lab-up"])
+    assert shown == pages.shape(up.out), "run scripts/readme-output and look at what has changed"

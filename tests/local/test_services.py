@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 
+import grpc
 import httpx
 import pytest
 from dnslib import RCODE, DNSRecord
@@ -167,3 +168,37 @@ def test_names_lead_to_cluster_ips_and_to_pods_when_headless(lab: Lab) -> None:
     wait_until(lambda: ask(f"bare.{lab.namespace}.svc") == ("NOERROR", [address]), 5, "the headless name has the pod")
     assert ask("web") == ("NXDOMAIN", [])
     assert ask("nobody.example.org") == ("NXDOMAIN", [])
+
+
+# Answers every gRPC call with the pod's name.
+NAMES = """
+import os, grpc
+from concurrent.futures import ThreadPoolExecutor
+class Names(grpc.GenericRpcHandler):
+    def service(self, details):
+        return grpc.unary_unary_rpc_method_handler(lambda request, context: os.environ["POD_NAME"].encode())
+server = grpc.server(ThreadPoolExecutor(2), handlers=[Names()])
+server.add_insecure_port(os.environ["POD_IP"] + ":8080")
+server.start()
+print("up", flush=True)
+server.wait_for_termination()
+"""
+
+
+def test_grpc_resolves_a_headless_name_at_the_cluster_s_dns(lab: Lab) -> None:
+    lab.create("services", {**service("bare", clusterIP="None"), "metadata": {"name": "bare"}})
+    probe = {"tcpSocket": {"port": 8080}, "periodSeconds": 1}
+    # Not python(), whose -S leaves out the installed packages.
+    container = {**python("", ports=[{"name": "http", "containerPort": 8080}], readinessProbe=probe)}
+    container["command"] = ["python", "-c", NAMES]
+    lab.create("deployments", {**deployment("bare", 2, container)})
+    x = lab.server.split(".")[1]
+    target = f"dns://127.{x}.0.1:1053/bare.{lab.namespace}.svc:8080"
+
+    def answering() -> set[str]:
+        options = [("grpc.lb_policy_name", "round_robin"), ("grpc.use_local_subchannel_pool", 1)]
+        with grpc.insecure_channel(target, options=options) as channel:
+            call = channel.unary_unary("/any/thing")
+            return {call(b"", timeout=2).decode() for _ in range(8)}
+
+    wait_until(lambda: len(answering()) == 2, 20, "one channel reaches both pods by the headless name")

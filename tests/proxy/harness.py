@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
@@ -42,10 +43,17 @@ def free_port() -> int:
 class Proxy:
     """A running ewma-proxy; `port` takes clients, `admin` tells."""
 
+<<<<<<< ours
+    def __init__(self, endpoints: list[str], *flags: str, port: int = 0, nofile: int | None = None) -> None:
+        self.port, self.admin = port or free_port(), free_port()
+        limit = [needs("prlimit", "apt-get install util-linux"), f"--nofile={nofile}"] if nofile else []
+=======
     def __init__(self, endpoints: list[str], *flags: str, preexec: Callable[[], None] | None = None) -> None:
         self.port, self.admin = free_port(), free_port()
+>>>>>>> theirs
         self.process = subprocess.Popen(
             [
+                *limit,
                 proxy_binary(),
                 *("--listen", f"127.0.0.1:{self.port}", "--admin", f"127.0.0.1:{self.admin}"),
                 *("--endpoints", ",".join(endpoints), *flags),
@@ -84,14 +92,18 @@ class Proxy:
         _, log = self.process.communicate(timeout=40)
         return self.process.returncode, log
 
+    def cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def kill(self) -> None:
         self.process.kill()
         self.process.communicate(timeout=10)
 
 
 @contextlib.contextmanager
-def proxy(endpoints: list[str], *flags: str) -> Iterator[Proxy]:
-    p = Proxy(endpoints, *flags)
+def proxy(endpoints: list[str], *flags: str, nofile: int | None = None) -> Iterator[Proxy]:
+    p = Proxy(endpoints, *flags, nofile=nofile)
     try:
         yield p
         assert p.process.poll() is None, "the proxy died"
@@ -113,6 +125,8 @@ class Echo(grpc.GenericRpcHandler):
         self.started = threading.Semaphore(0)
         self.cancelled = threading.Semaphore(0)
         self.calls = 0
+        self.broken = False
+        self.ids: Counter[str] = Counter()
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         kind: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
@@ -136,6 +150,9 @@ class Echo(grpc.GenericRpcHandler):
         context.send_initial_metadata((("pod", self.name),))
 
     def unary(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        self.ids.update(v for k, v in context.invocation_metadata() if k == "x-id")
+        if self.broken:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "broken")
         self._enter(context)
         seen = [(k, v) for k, v in context.invocation_metadata() if k.startswith("x-")]
         context.set_trailing_metadata(tuple(seen))
