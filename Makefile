@@ -36,7 +36,7 @@ test-python: $(STAMPS)/dev ## unit and local tiers
 
 conformance: $(STAMPS)/dev ## other people's suites and clients, and the faults that take minutes
 	./scripts/conformance-tools || echo "make: some tools are missing; their tests are skipped"
-	$(BIN)/pytest -m 'long or not long' tests/conformance
+	$(BIN)/pytest -m 'long or not long' tests/conformance tests/proxy
 
 # Coverage-guided, each target for so many seconds; new inputs stay in build/fuzz, a failing one is named and kept.
 FUZZ := frames hpack connection_server connection_client relay detect

@@ -43,14 +43,9 @@ def free_port() -> int:
 class Proxy:
     """A running ewma-proxy; `port` takes clients, `admin` tells."""
 
-<<<<<<< ours
     def __init__(self, endpoints: list[str], *flags: str, port: int = 0, nofile: int | None = None) -> None:
         self.port, self.admin = port or free_port(), free_port()
         limit = [needs("prlimit", "apt-get install util-linux"), f"--nofile={nofile}"] if nofile else []
-=======
-    def __init__(self, endpoints: list[str], *flags: str, preexec: Callable[[], None] | None = None) -> None:
-        self.port, self.admin = free_port(), free_port()
->>>>>>> theirs
         self.process = subprocess.Popen(
             [
                 *limit,
@@ -60,7 +55,6 @@ class Proxy:
             ],
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=preexec,
         )
         wait_until(lambda: self.get("/ready") == "ready\n", 10, "the proxy is ready")
 

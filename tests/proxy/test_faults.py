@@ -231,11 +231,8 @@ def test_a_black_hole_fails_its_pending_calls_within_10_seconds_and_new_ones_mov
 
 
 def test_with_few_descriptors_the_proxy_rests_and_recovers() -> None:
-    def few() -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-
     with echo_server("a") as (addr, _):
-        p = Proxy([addr], preexec=few)
+        p = Proxy([addr], nofile=64)
         try:
             with client(p.port) as c:
                 assert c.unary(b"before", timeout=5) == b"before"
