@@ -15,7 +15,7 @@ from tests.pages import PAGES, ROOT, SCENARIOS
 
 SECTIONS = ("Claim", "Why", "Command", "Expected output", "Clean-up")
 TARGETS = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.M))
-ROOMS = ("demo_app/", "docs/", "lab/", "proxy/", "scenarios/", "scripts/", "tests/")
+ROOMS = ("bench/", "demo_app/", "docs/", "lab/", "proxy/", "scenarios/", "scripts/", "tests/")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=pages.name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import subprocess
@@ -107,6 +108,18 @@ def test_a_taken_port_is_one_line_and_code_3_and_nothing_is_left(tmp_path: Path)
     assert "Traceback" not in err
     assert lab(tmp_path, "down", "--name", "in-the-way")[0] == 0
     assert not list(tmp_path.glob("grpc-balance-lab/*"))
+
+
+def test_another_command_at_work_on_the_lab_is_one_line_and_code_3(tmp_path: Path) -> None:
+    folder = tmp_path / "grpc-balance-lab"
+    folder.mkdir()
+    with (folder / "default.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for command in ("up", "down"):
+            code, out, err = lab(tmp_path, command)
+            assert (code, out) == (3, "")
+            assert "another command is bringing the lab 'default' up or down; wait for it" in err
+            assert err.count("\n") == 1, err
 
 
 @pytest.mark.parametrize("command", ["up", "down", "status", "mesh", "inject", "verdict", "stat", "scenario run"])
