@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SCENARIOS = sorted(p for p in (ROOT / "scenarios").iterdir() if p.is_dir() and not p.name.startswith("_"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *(folder / "README.md" for folder in SCENARIOS)]
 
-_OUTPUT = re.compile(r"<!-- output of: (.+?) -->\n```\w*\n(.*?)^```$", re.S | re.M)
+_OUTPUT = re.compile(r"<!-- output of: ([^\n]+) -->\n```\w*\n(.*?)^```$", re.S | re.M)
 
 
 def name(page: Path) -> str:
