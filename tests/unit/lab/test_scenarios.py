@@ -10,10 +10,12 @@ from typing import get_args
 
 import pytest
 
-from lab import scenarios
+from lab import manifests, scenarios
 from lab.errors import BadInput
-from lab.scenarios import load, names
+from lab.scenarios import Scenario, load, names
+from lab.steps.observe import brief
 from lab.verdict import VerdictName
+from lab.verdict.intervals import needed, quantile
 
 GOOD = """\
 service = "voting"
@@ -35,6 +37,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write(home: Path, name: str, settings: str | bytes) -> None:
     (home / name).mkdir()
     (home / name / "scenario.toml").write_bytes(settings if isinstance(settings, bytes) else settings.encode())
+
+
+@pytest.mark.parametrize("scenario", [load("02-even"), brief(load("02-even"))], ids=["whole", "brief"])
+def test_the_window_holds_more_requests_than_it_takes_to_show_three_pods_even(scenario: Scenario) -> None:
+    (bot,) = (m for m in manifests.load() if m["kind"] == "Deployment" and m["metadata"]["name"] == "bot")
+    flag, rate = bot["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert flag == "--rate"
+    assert float(rate) * scenario.window_s > 1.25 * needed(3, scenario.margin, quantile(0.99, 3))
 
 
 # --- The project's own -------------------------------------------------------------------------------------------
