@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::core::balance::pool::Policy;
+use crate::core::balance::tuning::{Policy, Tuning};
 use crate::core::h2::message::GRPC_NAMES;
 use crate::core::relay::Settings;
 
@@ -207,6 +207,8 @@ pub enum Command {
     Run(Box<Config>),
     /// Wait until the proxy beside it is ready: admin address, seconds.
     Await(SocketAddr, u64),
+    /// Measure all policies in virtual time with these constants; as JSON?
+    Simulate(Box<Tuning>, bool),
     /// Print this text.
     Print(String),
 }
@@ -222,6 +224,7 @@ pub fn parse(
     let mut parser = lexopt::Parser::from_args(args);
     let mut flags: Vec<(String, String)> = vec![];
     let mut command = None;
+    let mut json = false;
     let mut errors = vec![];
     loop {
         match parser.next() {
@@ -230,6 +233,7 @@ pub fn parse(
             Ok(Some(lexopt::Arg::Long("version") | lexopt::Arg::Short('V'))) => {
                 return Ok(Command::Print(format!("ewma-proxy {}", env!("CARGO_PKG_VERSION"))));
             }
+            Ok(Some(lexopt::Arg::Long("json"))) => json = true,
             Ok(Some(lexopt::Arg::Long(name))) => {
                 let name = name.to_string();
                 match parser.value().map(|v| v.into_string()) {
@@ -242,18 +246,23 @@ pub fn parse(
             Err(e) => errors.push(e.to_string()),
         }
     }
-    let awaiting = match command.as_deref() {
-        None | Some("run") => false,
-        Some("await") => true,
-        Some(other) => {
-            errors.push(format!("{other}: no such command; there are run and await"));
-            false
-        }
-    };
+    let command = command.unwrap_or_else(|| "run".into());
+    let awaiting = command == "await";
+    if json && command != "simulate" {
+        errors.push("--json: belongs to simulate".into());
+    }
     let known = |name: &str| OPTIONS.iter().any(|o| o.flag == name) || (awaiting && name == "timeout");
     errors.extend(flags.iter().filter(|(n, _)| !known(n)).map(|(n, _)| format!("--{n}: no such option; see --help")));
     let mut reader = Reader { flags, env: &env, errors };
-    let command = if awaiting { reader.await_command() } else { reader.run() };
+    let command = match command.as_str() {
+        "run" => reader.run(),
+        "await" => reader.await_command(),
+        "simulate" => Some(Command::Simulate(Box::new(reader.tuning()), json)),
+        other => {
+            reader.errors.push(format!("{other}: no such command; there are run, await and simulate"));
+            None
+        }
+    };
     match command {
         Some(command) if reader.errors.is_empty() => Ok(command),
         _ => Err(reader.errors),
@@ -320,26 +329,31 @@ impl Reader<'_> {
         Some(Command::Await(admin?, timeout))
     }
 
-    fn run(&mut self) -> Option<Command> {
-        let mut settings = Settings::default();
+    fn tuning(&mut self) -> Tuning {
+        let mut tuning = Tuning::default();
         let policy = "one of ewma, peak-ewma, least-request, round-robin, random";
         if let Some(policy) = self.get("policy", policy, read_policy) {
-            settings.tuning.policy = policy;
+            tuning.policy = policy;
         }
         let explicit = self.flags.iter().any(|(n, _)| n == "decay-ms") || (self.env)("EWMA_PROXY_DECAY_MS").is_some();
-        settings.tuning.decay = self.number("decay-ms", 1, 600_000) as f64 * 1e6;
-        if settings.tuning.policy == Policy::PeakEwma && !explicit {
+        tuning.decay = self.number("decay-ms", 1, 600_000) as f64 * 1e6;
+        if tuning.policy == Policy::PeakEwma && !explicit {
             // As Linkerd has it.
-            settings.tuning.decay = 10e9;
+            tuning.decay = 10e9;
         }
         let noise = |t: &str| t.parse::<f64>().ok().filter(|n| (0.0..=100.0).contains(n));
-        settings.tuning.noise = self.get("noise", "a number from 0 to 100", noise).unwrap_or(2.6);
-        settings.tuning.grain = self.number("grain-us", 0, 10_000_000) as f64 * 1e3;
-        settings.tuning.penalty = self.number("penalty-ms", 0, 600_000) as f64 * 1e6;
+        tuning.noise = self.get("noise", "a number from 0 to 100", noise).unwrap_or(2.6);
+        tuning.grain = self.number("grain-us", 0, 10_000_000) as f64 * 1e3;
+        tuning.penalty = self.number("penalty-ms", 0, 600_000) as f64 * 1e6;
         let lift = |t: &str| t.parse::<f64>().ok().filter(|n| (0.01..=0.9).contains(n));
-        settings.tuning.lift = self.get("failure-lift", "a number from 0.01 to 0.9", lift).unwrap_or(0.2);
-        settings.tuning.probe = self.number("probe-ms", 1, 600_000) * 1_000_000;
-        settings.tuning.probe_every = self.number("probe-every", 1, 1_000_000);
+        tuning.lift = self.get("failure-lift", "a number from 0.01 to 0.9", lift).unwrap_or(0.2);
+        tuning.probe = self.number("probe-ms", 1, 600_000) * 1_000_000;
+        tuning.probe_every = self.number("probe-every", 1, 1_000_000);
+        tuning
+    }
+
+    fn run(&mut self) -> Option<Command> {
+        let mut settings = Settings { tuning: self.tuning(), ..Settings::default() };
         settings.connect_timeout = self.number("connect-timeout-ms", 1, 60_000) * 1_000_000;
         settings.wait = self.number("wait-ms", 0, 60_000) * 1_000_000;
         self.limits(&mut settings);
@@ -445,7 +459,8 @@ fn help() -> String {
     let mut text = String::from(
         "ewma-proxy: balances gRPC requests, not connections (P2C over a latency EWMA)\n\n\
          usage: ewma-proxy [run] [options]\n\
-         \x20      ewma-proxy await [--admin ADDR:PORT] [--timeout S]   wait until the proxy is ready\n\n\
+         \x20      ewma-proxy await [--admin ADDR:PORT] [--timeout S]   wait until the proxy is ready\n\
+         \x20      ewma-proxy simulate [--json] [balancer's options]    compare the policies in virtual time\n\n\
          example: ewma-proxy --listen 127.0.0.1:9200 --endpoints 127.0.0.1:9101,127.0.0.1:9102\n\noptions:\n",
     );
     for o in OPTIONS {
@@ -499,6 +514,16 @@ mod tests {
     fn codes_to_retry_are_named_and_ok_is_none() {
         assert_eq!(read_codes("unavailable, RESOURCE_EXHAUSTED,data-loss"), Some(1 << 14 | 1 << 8 | 1 << 15));
         assert_eq!((read_codes("ok"), read_codes("503"), read_codes("")), (None, None, None));
+    }
+
+    #[test]
+    fn a_simulation_takes_the_balancers_options_and_may_be_json() {
+        match read(&["simulate", "--json", "--noise", "3"], &[]) {
+            Ok(Command::Simulate(tuning, true)) => assert!((tuning.noise - 3.0).abs() < 1e-9),
+            other => panic!("{other:?}"),
+        }
+        assert!(read(&["--json", "--listen=127.0.0.1:1", "--endpoints=127.0.0.1:2"], &[]).is_err());
+        assert!(read(&["stimulate"], &[]).unwrap_err().iter().any(|e| e.contains("no such command")));
     }
 
     #[test]

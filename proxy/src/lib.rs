@@ -14,3 +14,4 @@ pub mod kube;
 
 pub mod log;
 pub mod run;
+pub mod simulate;

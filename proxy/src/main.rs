@@ -1,9 +1,9 @@
-//! The program: options → a running proxy, or a waiting one. Prints errors, sets exit codes; nothing else.
+//! The program: options → a running proxy, a waiting one, or a simulation. Prints errors, sets exit codes; nothing else.
 
 use std::process::ExitCode;
 
 use ewma_proxy::config::{parse, Command};
-use ewma_proxy::run;
+use ewma_proxy::{run, simulate};
 
 fn main() -> ExitCode {
     let command = match parse(std::env::args_os().skip(1), |name| std::env::var(name).ok()) {
@@ -21,6 +21,10 @@ fn main() -> ExitCode {
             Ok(())
         }
         Command::Await(admin, seconds) => run::wait_until_ready(admin, seconds),
+        Command::Simulate(tuning, json) => {
+            println!("{}", simulate::report(*tuning, json, |policy| eprintln!("measuring {policy} …")));
+            Ok(())
+        }
         Command::Run(config) => run::run(*config),
     };
     match outcome {

@@ -3,7 +3,7 @@
 use serde_json::{json, Value};
 
 use crate::core::balance::pick::{Candidate, Fitness, REMEMBERED};
-use crate::core::balance::tuning::ALIKE;
+use crate::core::balance::tuning::{Tuning, ALIKE};
 use crate::core::relay::Explained;
 use crate::io::message::Why;
 
@@ -39,7 +39,7 @@ pub fn query(text: &str) -> Result<(usize, Option<String>), String> {
 /// Renders the picks.
 pub fn render(why: &Why) -> String {
     let t = &why.tuning;
-    let picks: Vec<Value> = why.picks.iter().map(|e| pick(e, why.now)).collect();
+    let picks: Vec<Value> = why.picks.iter().map(|e| pick(e, t, why.now)).collect();
     let text = json!({
         "rules": { "cost_ms": COST, "alike_ms": ALIKE_BELOW, "winner": WINNER },
         "constants": {
@@ -51,18 +51,18 @@ pub fn render(why: &Why) -> String {
     format!("{text:#}\n")
 }
 
-fn pick(e: &Explained, now: u64) -> Value {
+fn pick(e: &Explained, tuning: &Tuning, now: u64) -> Value {
     let p = &e.pick;
     let mut candidates = vec![candidate(&p.first, &e.names[0])];
-    candidates.extend(p.second.as_ref().map(|c| candidate(c, &e.names[1])));
-    let winner = usize::from(!p.first_won && p.second.is_some());
+    candidates.extend(p.pair.then(|| candidate(&p.second, &e.names[1])));
+    let winner = usize::from(!p.first_won);
     json!({
         "service": &*e.target,
         "age_ms": now.saturating_sub(p.at) as f64 / 1e6,
         "winner": candidates[winner]["pod"].clone(),
         "winner_address": candidates[winner]["address"].clone(),
         "reason": p.reason.words(),
-        "alike_ms": p.alike / 1e6,
+        "alike_ms": p.alike(tuning) / 1e6,
         "candidates": candidates,
     })
 }
@@ -78,7 +78,7 @@ fn candidate(c: &Candidate, name: &Option<(std::net::SocketAddr, std::sync::Arc<
         "pod": name.as_ref().map(|(_, pod)| &**pod),
         "address": name.as_ref().map(|(addr, _)| addr.to_string()),
         "rtt_ms": c.rtt / 1e6,
-        "error_ms": c.error / 1e6,
+        "error_ms": c.error2.sqrt() / 1e6,
         "in_flight": c.in_flight,
         "penalty_ms": c.penalty / 1e6,
         "cost_ms": c.cost() / 1e6,

@@ -8,10 +8,10 @@
 //! Every pick is recorded with all it was made from, so that a person can make it again. Reading a cost changes nothing.
 
 use super::pool::{Endpoint, Pool};
-use super::tuning::{Policy, ALIKE, SURPRISE};
+use super::tuning::{Policy, Tuning, ALIKE, SURPRISE};
 use crate::core::h2::limits::Nanos;
 
-/// Picks that are remembered. 256: a second or so of a busy client, 28 KiB.
+/// Picks that are remembered. 256: a second or so of a busy client, 30 KiB.
 pub const REMEMBERED: usize = 256;
 
 /// Why the winner won.
@@ -69,12 +69,12 @@ pub enum Fitness {
 pub struct Candidate {
     /// Its index in the pool.
     pub endpoint: u32,
-    /// Requests open.
+    /// Requests open, a fresh failure among them.
     pub in_flight: u32,
     /// Expected latency: the average, or what its silence or a fresh peak shows, if that is far more.
     pub rtt: f64,
-    /// The average's standard error; 0 for silence and peaks, which are facts.
-    pub error: f64,
+    /// The average's squared standard error; 0 for silence and peaks, which are facts.
+    pub error2: f64,
     /// What its failures add.
     pub penalty: f64,
     /// The number of the request it got last; 0 if none.
@@ -101,23 +101,39 @@ pub struct Pick {
     pub at: Nanos,
     /// The first one drawn.
     pub first: Candidate,
-    /// The second one, where two were drawn.
-    pub second: Option<Candidate>,
+    /// The second one; the first again where only one was drawn.
+    pub second: Candidate,
+    /// Two were drawn.
+    pub pair: bool,
     /// The first won.
     pub first_won: bool,
     /// Why.
     pub reason: Reason,
-    /// Costs that differ by no more than this are alike, ns.
-    pub alike: f64,
 }
 
 impl Pick {
     /// The winner's index.
     pub fn winner(&self) -> u32 {
-        match self.second {
-            Some(second) if !self.first_won => second.endpoint,
-            _ => self.first.endpoint,
+        self.winning().endpoint
+    }
+
+    /// The winner.
+    pub fn winning(&self) -> &Candidate {
+        if self.first_won {
+            &self.first
+        } else {
+            &self.second
         }
+    }
+
+    /// Costs that differ by no more than this are alike, ns.
+    pub fn alike(&self, tuning: &Tuning) -> f64 {
+        if tuning.policy != Policy::Ewma || !self.pair {
+            return 0.0;
+        }
+        let (a, b) = (&self.first, &self.second);
+        let noise = tuning.noise * noise2(a, b).sqrt();
+        noise.max(tuning.grain * a.load().max(b.load())).max(ALIKE * a.cost().min(b.cost()))
     }
 }
 
@@ -149,6 +165,11 @@ impl Recent {
     }
 }
 
+/// The variance of the difference of two costs.
+fn noise2(a: &Candidate, b: &Candidate) -> f64 {
+    a.error2 * a.load() * a.load() + b.error2 * b.load() * b.load()
+}
+
 impl<T> Pool<T> {
     /// Chooses an endpoint, if possible other than `avoid`. Changes nothing but the sequence of chance and the record;
     /// [`Pool::start`] counts the request.
@@ -175,7 +196,7 @@ impl<T> Pool<T> {
         for _ in 0..4 {
             let pick = self.draw(n, now, avoid);
             found = Some(pick);
-            if self.fitness(pick.winner(), now, avoid) == Fitness::Fit || pick.reason == Reason::Probe {
+            if pick.winning().fitness == Fitness::Fit || pick.reason == Reason::Probe {
                 return pick;
             }
         }
@@ -204,15 +225,14 @@ impl<T> Pool<T> {
         let (a, b) = self.rng.pair(n);
         let first = self.weigh(self.active[a], now, avoid);
         let second = self.weigh(self.active[b], now, avoid);
-        let alike = self.alike(&first, &second);
         let (first_won, reason) = match (first.fitness == Fitness::Fit, second.fitness == Fitness::Fit) {
             (true, false) => (true, Reason::OtherRests),
             (false, true) => (false, Reason::OtherRests),
-            _ if (first.cost() - second.cost()).abs() > alike => (first.cost() < second.cost(), Reason::Cheaper),
+            _ if self.differ(&first, &second) => (first.cost() < second.cost(), Reason::Cheaper),
             _ if first.in_flight != second.in_flight => (first.in_flight < second.in_flight, Reason::Fewer),
             _ => (first.picked < second.picked, Reason::LessRecent),
         };
-        let mut pick = Pick { at: now, first, second: Some(second), first_won, reason, alike };
+        let mut pick = Pick { at: now, first, second, pair: true, first_won, reason };
         let loser = if first_won { &second } else { &first };
         if avoid.is_none() && matches!(reason, Reason::OtherRests | Reason::Cheaper) && self.wants_probe(loser, now) {
             self.probing = Some(loser.endpoint);
@@ -224,29 +244,30 @@ impl<T> Pool<T> {
 
     fn alone(&self, at: usize, now: Nanos, avoid: Option<u32>, reason: Reason) -> Pick {
         let first = self.weigh(self.active[at], now, avoid);
-        Pick { at: now, first, second: None, first_won: true, reason, alike: 0.0 }
+        Pick { at: now, first, second: first, pair: false, first_won: true, reason }
     }
 
     /// A candidate with all that its cost is made of.
     fn weigh(&self, index: u32, now: Nanos, avoid: Option<u32>) -> Candidate {
         let e = &self.entries[index as usize];
-        let (rtt, error) = self.latency(e, now);
+        let (rtt, error2) = self.latency(e, now);
         let penalty = if e.suspicion.failing() { self.tuning.penalty } else { 0.0 };
         let fitness = self.fitness(index, now, avoid);
-        Candidate { endpoint: index, in_flight: e.in_flight, rtt, error, penalty, picked: e.picked, fitness }
+        Candidate { endpoint: index, in_flight: e.load(now), rtt, error2, penalty, picked: e.picked, fitness }
     }
 
-    /// What is expected of an endpoint, and how unsure that is, ns.
+    /// What is expected of an endpoint (ns), and the square of how unsure that is.
     fn latency(&self, e: &Endpoint<T>, now: Nanos) -> (f64, f64) {
         match self.tuning.policy {
             Policy::Ewma => {
                 let mean = e.estimate.mean(now, self.typical, self.tuning.decay);
                 let floor = e.silence(now).max(e.estimate.peak(now));
-                if floor > mean + SURPRISE * e.estimate.deviation() {
+                let above = floor - mean;
+                if above > 0.0 && above * above > SURPRISE * SURPRISE * e.estimate.variance() {
                     // A fact, not an estimate: nothing about it is noise.
                     return (floor, 0.0);
                 }
-                (mean, e.estimate.error2().sqrt())
+                (mean, e.estimate.error2())
             }
             Policy::PeakEwma => (e.peak.value(now, self.tuning.decay), 0.0),
             // The load alone decides.
@@ -269,15 +290,14 @@ impl<T> Pool<T> {
         }
     }
 
-    /// The difference up to which two costs count as one.
-    fn alike(&self, a: &Candidate, b: &Candidate) -> f64 {
-        if self.tuning.policy != Policy::Ewma {
-            return 0.0;
+    /// Do the costs differ by more than [`Pick::alike`]?
+    fn differ(&self, a: &Candidate, b: &Candidate) -> bool {
+        let (ca, cb, t) = (a.cost(), b.cost(), &self.tuning);
+        let by = (ca - cb).abs();
+        if t.policy != Policy::Ewma {
+            return by > 0.0;
         }
-        let (ea, eb) = (a.error * a.load(), b.error * b.load());
-        let noise = self.tuning.noise * (ea * ea + eb * eb).sqrt();
-        let grain = self.tuning.grain * a.load().max(b.load());
-        noise.max(grain).max(ALIKE * a.cost().min(b.cost()))
+        by > t.grain * a.load().max(b.load()) && by > ALIKE * ca.min(cb) && by * by > t.noise * t.noise * noise2(a, b)
     }
 
     /// Is a probe due, and is this endpoint, which would lose, one to be probed? One that has requests open will be
@@ -296,7 +316,6 @@ impl<T> Pool<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tuning::Tuning;
     use super::*;
 
     const MS: Nanos = 1_000_000;

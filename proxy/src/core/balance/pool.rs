@@ -17,15 +17,13 @@ const UNKNOWN: f64 = 1e6;
 const TYPICAL_EVERY: Nanos = 20_000_000;
 
 /// One endpoint's load. `T` is what the owner wants to remember of it.
+///
+/// What a pick looks at comes first and fills two cache lines: among 10,000 endpoints each line is a cache miss.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub struct Endpoint<T> {
-    /// The owner's.
-    pub info: T,
     /// Requests that are open.
     pub in_flight: u32,
-    /// The latency estimate.
-    pub estimate: Estimate,
-    pub(super) peak: PeakEwma,
     unanswered: u32,
     /// Since when it owes an answer without having given any.
     silent_since: Nanos,
@@ -33,7 +31,12 @@ pub struct Endpoint<T> {
     pub(super) picked: u64,
     pub(super) started: Nanos,
     pub(super) down_until: Nanos,
+    /// Its last failure counts as a request in flight until then.
+    held_until: Nanos,
     pub(super) suspicion: Suspicion,
+    /// The latency estimate.
+    pub estimate: Estimate,
+    pub(super) peak: PeakEwma,
     refusals: u32,
     /// Its place in the list of the active.
     place: u32,
@@ -41,6 +44,8 @@ pub struct Endpoint<T> {
     pub(super) added: Nanos,
     active: bool,
     used: bool,
+    /// The owner's.
+    pub info: T,
 }
 
 /// The endpoints of a service port.
@@ -104,6 +109,7 @@ impl<T> Pool<T> {
             started: now,
             down_until: 0,
             suspicion: Suspicion::default(),
+            held_until: 0,
             refusals: 0,
             place: self.active.len() as u32,
             added: now,
@@ -256,7 +262,13 @@ impl<T> Pool<T> {
         if self.tuning.policy != Policy::Ewma || self.tuning.penalty <= 0.0 {
             return;
         }
+        let typical = self.typical as Nanos;
         let Some(e) = self.entries.get_mut(index as usize) else { return };
+        if failed {
+            // A request that fails at once frees its place no sooner than one that is served: a fast failure must not
+            // look like spare capacity, not even before it is known for more than chance.
+            e.held_until = e.silent_since + typical;
+        }
         let before = e.suspicion.failing();
         e.suspicion.note(failed, self.usual, &self.test);
         if e.active && before != e.suspicion.failing() {
@@ -283,6 +295,11 @@ impl<T> Pool<T> {
 }
 
 impl<T> Endpoint<T> {
+    /// Requests open, as the choice counts them.
+    pub(super) fn load(&self, now: Nanos) -> u32 {
+        self.in_flight + u32::from(self.held_until > now)
+    }
+
     /// How long it has owed an answer without giving any, ns: a lower bound of its latency.
     pub(super) fn silence(&self, now: Nanos) -> f64 {
         let silence = now.saturating_sub(self.silent_since);
@@ -311,6 +328,8 @@ impl<T> Endpoint<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::mem::offset_of;
+
     use super::*;
 
     fn pool(n: usize) -> Pool<usize> {
@@ -319,6 +338,11 @@ mod tests {
             p.add(i, 0);
         });
         p
+    }
+
+    #[test]
+    fn what_a_pick_looks_at_fills_two_cache_lines() {
+        assert_eq!(offset_of!(Endpoint<u8>, peak), 120);
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Relay {
                 t.pool.recent().iter().take(n).map(move |p| Explained {
                     target: t.name.clone(),
                     pick: *p,
-                    names: [name(&p.first, p), p.second.as_ref().and_then(|c| name(c, p))],
+                    names: [name(&p.first, p), name(&p.second, p)],
                 })
             })
             .collect();
