@@ -362,3 +362,27 @@ fn three_rolls_of_all_servers_under_load_fail_no_call() {
         assert_eq!(w.seen(c, slot).get("grpc-status").as_deref(), Some("0"));
     }
 }
+
+#[test]
+fn many_stalled_readers_on_one_servers_connection_do_not_stall_the_rest() {
+    let mut w = World::new(1);
+    w.answers.insert(addr(1), Answers::No);
+    let (slow, quick) = (w.client(), w.client());
+    let stalled: Vec<u32> = (0..60).map(|_| w.call(slow, "/watch", b"a", true)).collect();
+    w.clients.get_mut(&slow).unwrap().stalled = true;
+    let reading: Vec<u32> = (0..40).map(|_| w.call(quick, "/watch", b"a", true)).collect();
+    assert_eq!(w.servers.len(), 1);
+    let streams = w.server(1).order.clone();
+    for s in &streams {
+        w.server(1).h2.send_head(*s, &grpc_head(), false);
+    }
+    for _ in 0..20 {
+        for s in &streams {
+            w.server(1).h2.send_data(*s, &[1; 32 << 10], false);
+        }
+        w.settle();
+    }
+    let got: Vec<usize> = reading.iter().map(|s| w.seen(quick, *s).body.len()).collect();
+    assert!(got.iter().all(|n| *n == 20 * (32 << 10)), "{got:?}");
+    assert!(stalled.iter().all(|s| w.seen(slow, *s).reset.is_none()));
+}

@@ -21,7 +21,9 @@ pub struct Limits {
     /// Our connection window. Bytes are credited when they arrive, so it limits what is under way, not what waits.
     pub conn_window: u32,
     /// Received bytes of all streams of a connection that wait for the other side; above it the connection's window
-    /// is no longer credited. 16 stalled streams at full window; the rest go on.
+    /// is no longer credited, and all its streams stand. A server's connection is shared by many clients, so this
+    /// must not be what a few that read slowly can reach: it is as much as all connections together may hold
+    /// (`max_held` of the relay), where the streams that hold most are reset.
     pub conn_held: usize,
     /// SETTINGS_MAX_CONCURRENT_STREAMS we announce to clients. grpc-go's and Envoy's default is 100, too few for one
     /// connection that carries a whole service's traffic.
@@ -47,7 +49,7 @@ impl Default for Limits {
         Self {
             stream_window: 256 << 10,
             conn_window: 1 << 20,
-            conn_held: 4 << 20,
+            conn_held: 64 << 20,
             max_streams: 1_000,
             list: ListLimits { max_bytes: 64 << 10, max_fields: 256 },
             block: 64 << 10,
