@@ -91,13 +91,14 @@ def names(requirements: Iterable[str]) -> set[str]:
     return {re.split(r"[<>=!~\[; ]", r)[0] for r in requirements}
 
 
-def crates(folder: str) -> tuple[str, set[str]]:
+def crates(folder: str, *kinds: str) -> tuple[str, set[str]]:
     cargo = tomllib.loads((ROOT / folder / "Cargo.toml").read_text())
-    kinds = [cargo[kind] for kind in cargo if kind.endswith("dependencies")]
-    return f"{folder}/Cargo.toml", {name for kind in kinds for name in kind} - {"ewma-proxy"}
+    return f"{folder}/Cargo.toml", {name for kind in kinds for name in cargo.get(kind, {})} - {"ewma-proxy"}
 
 
-@pytest.mark.parametrize("section", ["to run", "to build", "to develop and test", "in `ewma-proxy`", "to fuzz"])
+@pytest.mark.parametrize(
+    "section", ["to run", "to build", "to develop and test", "in `ewma-proxy`", "to measure", "to fuzz"]
+)
 def test_every_dependency_has_its_reason(section: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
@@ -105,8 +106,9 @@ def test_every_dependency_has_its_reason(section: str) -> None:
         "to run": ("pyproject.toml", names(project["project"]["dependencies"])),
         "to build": ("pyproject.toml", names(project["build-system"]["requires"] + extras["build"])),
         "to develop and test": ("pyproject.toml", names(extras["dev"])),
-        "in `ewma-proxy`": crates("proxy"),
-        "to fuzz": crates("proxy/fuzz"),
+        "in `ewma-proxy`": crates("proxy", "dependencies", "build-dependencies"),
+        "to measure": crates("proxy", "dev-dependencies"),
+        "to fuzz": crates("proxy/fuzz", "dependencies", "dev-dependencies"),
     }
     file, wanted = where[section]
     text = DEPENDENCIES.read_text()
