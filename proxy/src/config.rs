@@ -113,6 +113,7 @@ pub const OPTIONS: &[Opt] = &[
     opt("retry-per-second", "EWMA_PROXY_RETRY_PER_SECOND", "N", "10", "second tries that each second adds to it"),
     opt("drain-seconds", "EWMA_PROXY_DRAIN_SECONDS", "S", "25", "how long SIGTERM waits for requests under way"),
     opt("seed", "EWMA_PROXY_SEED", "N", "", "seed of the picks (default: by chance)"),
+    opt("access-log", "EWMA_PROXY_ACCESS_LOG", "on|off", "off", "a line of JSON on standard output for every request"),
     opt("log-level", "EWMA_PROXY_LOG_LEVEL", "LEVEL", "info", "error, warn, info or debug"),
 ];
 
@@ -196,6 +197,8 @@ pub struct Config {
     pub drain_seconds: u64,
     /// Seed of the picks.
     pub seed: Option<u64>,
+    /// A line for every request.
+    pub access_log: bool,
     /// How much is logged.
     pub level: Level,
 }
@@ -361,6 +364,8 @@ impl Reader<'_> {
         let drain_seconds = self.number("drain-seconds", 0, 3_600);
         let seed = self.get("seed", "a number", |t| t.parse().ok());
         let level = self.get("log-level", "one of error, warn, info, debug", read_level).unwrap_or(Level::Info);
+        let switch = |t: &str| ["off", "on"].iter().position(|s| *s == t).map(|i| i == 1);
+        let access_log = self.get("access-log", "on or off", switch).unwrap_or(false);
         let admin = self.admin();
         let namespace = self.text("namespace").map(|(t, _)| t);
         // Kubernetes allows a list of files in KUBECONFIG; the first one counts here.
@@ -374,6 +379,7 @@ impl Reader<'_> {
             settings,
             drain_seconds,
             seed,
+            access_log,
             level,
         })))
     }

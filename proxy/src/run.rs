@@ -10,12 +10,15 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::admin::access::Access;
 use crate::admin::server::{Admin, Status};
+use crate::admin::tap::Taps;
 use crate::config::{Config, Level, Mode};
 use crate::core::h2::message::GRPC_NAMES;
 use crate::core::relay::{EndpointInfo, Relay};
 use crate::discover;
 use crate::io::message::Message;
+use crate::io::watch::Watcher;
 use crate::io::worker::{Handle, Worker};
 use crate::log;
 
@@ -46,16 +49,29 @@ pub fn run(config: Config) -> Result<(), String> {
     for addr in worker.listening() {
         log::line(Level::Info, &format!("listening on {addr}"));
     }
+    let access = match config.access_log {
+        true => {
+            let (watcher, batches) = Watcher::new(1, "");
+            worker.watch(watcher);
+            Some(Access::start(batches).map_err(|e| format!("cannot start: {e}"))?)
+        }
+        false => None,
+    };
     let draining = Arc::new(AtomicBool::new(false));
     // Before anybody is told that the proxy is ready: a SIGTERM right after that must drain, not kill.
     watch_signals(handle.clone(), draining.clone()).map_err(|e| format!("cannot watch signals: {e}"))?;
     if let Some(addr) = config.admin {
         let (worker, draining) = (handle, draining);
-        let admin = Admin { worker, status, config: shown(&config), draining };
+        let admin = Admin { worker, status, config: shown(&config), draining, taps: Taps::default() };
         let addr = admin.start(addr).map_err(|e| format!("cannot listen on {addr} for admin: {e}"))?;
         log::line(Level::Info, &format!("admin on {addr}"));
     }
     worker.run().map_err(|e| format!("the event loop failed: {e}"))?;
+    // Its watcher goes with it, so the access log ends.
+    drop(worker);
+    if let Some(access) = access {
+        access.finish();
+    }
     log::line(Level::Info, "drained");
     Ok(())
 }
@@ -129,6 +145,7 @@ fn shown(config: &Config) -> serde_json::Value {
             .map(|(_, name)| *name).collect::<Vec<_>>(),
         "retry_ratio": s.retries.ratio,
         "retry_per_second": s.retries.per_second,
+        "access_log": config.access_log,
         "drain_seconds": config.drain_seconds,
         "seed": config.seed,
     })

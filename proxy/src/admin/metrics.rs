@@ -36,7 +36,7 @@ fn write_all(out: &mut String, s: &Snapshot, discovery: &Discovery) -> std::fmt:
     for_routes(s, |labels, stats| histogram(out, labels, stats))?;
     gauges(out, s)?;
     let t = &s.totals;
-    let counters: [(&str, &str, u64); 14] = [
+    let counters: [(&str, &str, u64); 15] = [
         ("ewma_proxy_connections_total", "Client connections accepted that speak HTTP/2.", t.accepted),
         ("ewma_proxy_opaque_connections_total", "Connections passed through byte by byte.", s.opaque.1),
         ("ewma_proxy_upstream_connects_total", "Connections opened to endpoints.", t.connects),
@@ -50,6 +50,7 @@ fn write_all(out: &mut String, s: &Snapshot, discovery: &Discovery) -> std::fmt:
         ("ewma_proxy_idle_closed_total", "Connections closed because nobody used them.", t.idle_closed),
         ("ewma_proxy_pings_total", "PINGs sent to endpoints that had fallen silent.", t.pings),
         ("ewma_proxy_stalled_total", "Connections closed because such a PING was not answered.", t.stalled),
+        ("ewma_proxy_records_lost_total", "Lines that a tap or the access log did not take in time.", t.records_lost),
         ("ewma_proxy_protocol_faults_total", "Connections ended for a fault of the peer's.", t.faults),
     ];
     for (name, help, value) in counters {
@@ -94,7 +95,7 @@ fn for_routes(s: &Snapshot, mut each: impl FnMut(&str, &RouteStats) -> std::fmt:
         for (pod, stats) in &pods {
             for (i, stats) in stats.routes.iter().enumerate() {
                 let Some(stats) = stats else { continue };
-                let route = s.routes.get(i).map_or("", String::as_str);
+                let route = s.routes.get(i).map_or("", |r| &**r);
                 let labels =
                     format!("service=\"{}\",pod=\"{}\",route=\"{}\"", escape(&target.name), escape(pod), escape(route));
                 each(&labels, stats)?;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::metrics::{render, Discovery};
+use super::tap::{self, Taps, MAX_TAPS};
 use super::why;
 use crate::io::message::{Message, Snapshot};
 use crate::io::worker::Handle;
@@ -32,6 +33,8 @@ pub struct Admin {
     pub config: serde_json::Value,
     /// SIGTERM has come.
     pub draining: Arc<std::sync::atomic::AtomicBool>,
+    /// The taps that are open.
+    pub taps: Taps,
 }
 
 impl Admin {
@@ -65,6 +68,9 @@ impl Admin {
             return answer(&mut stream, 405, "text/plain", "GET only\n");
         }
         let (path, query) = path.split_once('?').unwrap_or((&path, ""));
+        if (method.as_str(), path) == ("GET", "/tap") {
+            return self.tap(stream, query);
+        }
         let (status, kind, body) = self.page(path, query);
         answer(&mut stream, status, kind, if method == "HEAD" { "" } else { &body })
     }
@@ -82,8 +88,10 @@ impl Admin {
                 None => busy(),
             },
             "/why" => self.why(query),
+            // For HEAD; GET is served before.
+            "/tap" => (200, "application/x-ndjson", String::new()),
             "/config" => (200, "application/json", format!("{:#}\n", self.config)),
-            _ => (404, "text/plain", "there are /metrics /ready /live /endpoints /why /config\n".into()),
+            _ => (404, "text/plain", "there are /metrics /ready /live /endpoints /why /tap /config\n".into()),
         }
     }
 
@@ -110,6 +118,20 @@ impl Admin {
         match sent.then(|| from.recv_timeout(PATIENCE).ok()).flatten() {
             Some(picks) => (200, "application/json", why::render(&picks)),
             None => busy(),
+        }
+    }
+
+    fn tap(&self, mut stream: TcpStream, query: &str) -> io::Result<()> {
+        let asked = match tap::query(query) {
+            Ok(asked) => asked,
+            Err(error) => return answer(&mut stream, 400, "text/plain", &format!("{error}\n")),
+        };
+        match self.taps.open(stream.try_clone()?, &asked) {
+            Some(watcher) => {
+                self.worker.send(Message::Watch(watcher));
+                Ok(())
+            }
+            None => answer(&mut stream, 503, "text/plain", &format!("there are {MAX_TAPS} taps already\n")),
         }
     }
 

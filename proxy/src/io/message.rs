@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::mpsc::Sender;
 use std::sync::Arc;
 
+use super::watch::Watcher;
 use crate::core::balance::tuning::Tuning;
 use crate::core::relay::{EndpointInfo, EndpointStats, Explained, Totals};
 
@@ -17,6 +18,8 @@ pub enum Message {
     Snapshot(Sender<Snapshot>),
     /// Send the last picks there: of targets whose name contains this text, at most so many.
     Why(Option<String>, usize, Sender<Why>),
+    /// Tell this one of calls as they end.
+    Watch(Watcher),
     /// SIGTERM: take no more, finish, end.
     Drain,
     /// A second SIGTERM: end now.
@@ -53,7 +56,7 @@ pub struct Snapshot {
     /// Targets by number.
     pub targets: Vec<TargetSnapshot>,
     /// Route names by number.
-    pub routes: Vec<String>,
+    pub routes: Vec<Arc<str>>,
     /// The rest.
     pub totals: Totals,
     /// Calls under way.

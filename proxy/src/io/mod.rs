@@ -4,6 +4,7 @@
 //! - `listener`: where clients connect, and which target that means;
 //! - `sniff`: the first bytes of a connection: HTTP/2 or not;
 //! - `opaque`: connections that are not HTTP/2, passed through byte by byte;
+//! - `watch`: ended calls on their way to taps and the access log;
 //! - `message`: what other threads tell a worker and ask of it.
 
 pub mod listener;
@@ -11,4 +12,5 @@ pub mod message;
 mod opaque;
 mod slab;
 mod sniff;
+pub mod watch;
 pub mod worker;

@@ -23,11 +23,12 @@ use super::message::{EndpointSnapshot, Message, Snapshot, TargetSnapshot, Update
 use super::opaque::Opaque;
 use super::slab::Slab;
 use super::sniff::Sniff;
+use super::watch::{publish, Watcher};
 use crate::config::Level;
 use crate::core::detect::Hint;
 use crate::core::directory::Route;
 use crate::core::h2::limits::Nanos;
-use crate::core::relay::{Action, ConnId, Relay};
+use crate::core::relay::{Action, ConnId, Ended, Relay};
 use crate::log;
 
 /// What is read from one connection in one turn, at most.
@@ -89,6 +90,7 @@ pub struct Worker {
     serial: u64,
     opaques: Slab<Opaque>,
     opaque_total: u64,
+    watchers: Vec<Watcher>,
     targets: HashMap<Arc<str>, u32>,
     /// By target.
     hints: Vec<Hint>,
@@ -126,6 +128,7 @@ impl Worker {
             serial: 0,
             opaques: Slab::new(),
             opaque_total: 0,
+            watchers: vec![],
             targets: HashMap::new(),
             hints: vec![],
             unbound: vec![],
@@ -152,6 +155,12 @@ impl Worker {
         Ok(target)
     }
 
+    /// Tells this one of calls as they end, from the start.
+    pub fn watch(&mut self, watcher: Watcher) {
+        self.watchers.push(watcher);
+        self.relay.watch(true);
+    }
+
     /// The relay, to be set up before the loop starts.
     pub fn relay(&mut self) -> &mut Relay {
         &mut self.relay
@@ -174,6 +183,7 @@ impl Worker {
         let mut events = Events::with_capacity(EVENTS);
         let mut dirty: Vec<ConnId> = vec![];
         let mut actions: Vec<Action> = vec![];
+        let mut ended: Vec<Ended> = vec![];
         let mut ticked: Nanos = 0;
         loop {
             match self.poll.poll(&mut events, self.patience()) {
@@ -214,9 +224,24 @@ impl Worker {
                     self.flush(*id, now);
                 }
             }
+            if !self.watchers.is_empty() {
+                self.relay.take_records(&mut ended);
+                self.publish(&ended, now);
+            }
             if self.finished() {
                 return Ok(());
             }
+        }
+    }
+
+    fn publish(&mut self, ended: &[Ended], now: Nanos) {
+        if ended.is_empty() {
+            return;
+        }
+        let lost = publish(&mut self.watchers, ended, now);
+        self.relay.lost_records(lost);
+        if self.watchers.is_empty() {
+            self.relay.watch(false);
         }
     }
 
@@ -435,6 +460,7 @@ impl Worker {
                     let picks = self.relay.why(part.as_deref(), n);
                     let _ = to.send(Why { now, tuning: *self.relay.tuning(), picks });
                 }
+                Message::Watch(watcher) => self.watch(watcher),
                 Message::Drain => self.begin_drain(now),
                 Message::Stop => return true,
             }

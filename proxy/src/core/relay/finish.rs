@@ -1,7 +1,7 @@
 //! Where calls and connections end: streams are removed, the call is counted (here and nowhere else).
 
 use super::call::{CallId, Code, ConnId};
-use super::{Action, Relay, Side};
+use super::{Action, Ended, Relay, Side};
 use crate::core::h2::frame::ErrorCode;
 use crate::core::h2::limits::Nanos;
 use crate::core::h2::stream::State;
@@ -91,6 +91,14 @@ impl Relay {
             match c.endpoint.and_then(|e| t.pool.info_mut(e)) {
                 Some(info) => info.stats.record(route, code, duration),
                 None => t.unserved.record(route, code, duration),
+            }
+        }
+        if self.watched {
+            if let (Some(c), Some(name)) = (self.calls.get(call), self.routes.names().get(route as usize)) {
+                if let Some(t) = self.targets.get(c.target as usize) {
+                    let ended = Ended::of(c, t, name.clone(), code, now);
+                    self.record(ended);
+                }
             }
         }
         self.calls.remove(call);

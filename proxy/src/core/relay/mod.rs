@@ -16,6 +16,7 @@ mod drain;
 mod endpoints;
 mod finish;
 mod memory;
+mod record;
 mod respond;
 mod retry;
 mod stats;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 
 pub use call::{Call, CallId, Code, ConnId, Leg};
 pub use endpoints::EndpointInfo;
+pub use record::{Ended, MAX_RECORDS};
 pub use retry::{Retries, RetryBudget};
 pub use stats::{EndpointStats, RouteStats, Routes, Totals, BOUNDS};
 pub use why::Explained;
@@ -175,6 +177,9 @@ pub struct Relay {
     dirty: Vec<ConnId>,
     faults: Vec<(ConnId, Fatal)>,
     hungry: Vec<u32>,
+    /// Ended calls are recorded, and those that have been.
+    watched: bool,
+    records: Vec<Ended>,
     held: memory::Held,
     /// When connections were last looked after.
     cared: Nanos,
@@ -205,6 +210,8 @@ impl Relay {
             dirty: vec![],
             faults: vec![],
             hungry: vec![],
+            watched: false,
+            records: vec![],
             held,
             cared: 0,
             due: call::NEVER,

@@ -4,6 +4,7 @@
 //! are forgotten a while after they have gone.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::call::Code;
 use crate::core::h2::headers::Headers;
@@ -78,7 +79,7 @@ impl EndpointStats {
 #[derive(Clone, Debug)]
 pub struct Routes {
     numbers: HashMap<Box<[u8]>, u32>,
-    names: Vec<String>,
+    names: Vec<Arc<str>>,
 }
 
 impl Default for Routes {
@@ -100,7 +101,7 @@ impl Routes {
             Some(n) => *n,
             None if self.names.len() < MAX_ROUTES && path.len() <= MAX_ROUTE_LEN => {
                 let n = self.names.len() as u32;
-                self.names.push(String::from_utf8_lossy(path).into_owned());
+                self.names.push(String::from_utf8_lossy(path).into());
                 self.numbers.insert(path.into(), n);
                 n
             }
@@ -111,7 +112,7 @@ impl Routes {
     }
 
     /// The routes' names by number.
-    pub fn names(&self) -> &[String] {
+    pub fn names(&self) -> &[Arc<str>] {
         &self.names
     }
 }
@@ -145,6 +146,8 @@ pub struct Totals {
     pub pings: u64,
     /// Connections closed because such a PING was not answered.
     pub stalled: u64,
+    /// Ended calls that tap or access log could not take.
+    pub records_lost: u64,
     /// Connections ended for a fault of the peer's.
     pub faults: u64,
 }
