@@ -348,6 +348,8 @@ impl World {
             for action in actions.drain(..) {
                 match action {
                     Action::Connect(id, _) => self.open.push(id),
+                    // HTTP/1.x's alone.
+                    Action::Shut(_) | Action::Read(_) => {}
                     Action::Close(id) => {
                         self.open.retain(|o| *o != id);
                         self.relay.closed(id, self.now);

@@ -1,4 +1,4 @@
-"""The proxy as a program: options, ports, admin pages, bytes that are not HTTP/2."""
+"""The proxy as a program: options, ports, admin pages, bytes that are not HTTP."""
 
 from __future__ import annotations
 
@@ -102,14 +102,15 @@ def http1_server() -> Iterator[str]:
         server.server_close()
 
 
-def test_http1_passes_through_on_the_same_port() -> None:
+def test_http1_is_served_on_the_same_port() -> None:
     with http1_server() as addr, proxy([addr]) as p:
         connection = http.client.HTTPConnection("127.0.0.1", p.port, timeout=5)
         for _ in range(3):
             connection.request("GET", "/")
             assert connection.getresponse().read() == b"over http/1.1"
         connection.close()
-        wait_until(lambda: p.metric("ewma_proxy_opaque_connections") == 0, 5, "the pair is gone")
+        assert p.counts() == {(addr, "200"): 3}
+        wait_until(lambda: p.metric("ewma_proxy_connections") == 0, 5, "the client's connection is gone")
 
 
 def test_a_protocol_in_which_the_server_speaks_first_passes_within_two_seconds() -> None:

@@ -37,7 +37,7 @@ fn write_all(out: &mut String, s: &Snapshot, discovery: &Discovery) -> std::fmt:
     gauges(out, s)?;
     let t = &s.totals;
     let counters: [(&str, &str, u64); 15] = [
-        ("ewma_proxy_connections_total", "Client connections accepted that speak HTTP/2.", t.accepted),
+        ("ewma_proxy_connections_total", "Client connections accepted that speak HTTP.", t.accepted),
         ("ewma_proxy_opaque_connections_total", "Connections passed through byte by byte.", s.opaque.1),
         ("ewma_proxy_upstream_connects_total", "Connections opened to endpoints.", t.connects),
         ("ewma_proxy_upstream_connect_failures_total", "Of those, failed.", t.connect_failures),
@@ -58,7 +58,7 @@ fn write_all(out: &mut String, s: &Snapshot, discovery: &Discovery) -> std::fmt:
         writeln!(out, "{name} {value}")?;
     }
     let gauges: [(&str, &str, Option<f64>); 7] = [
-        ("ewma_proxy_connections", "Client connections open that speak HTTP/2.", Some(t.downstream as f64)),
+        ("ewma_proxy_connections", "Client connections open that speak HTTP.", Some(t.downstream as f64)),
         ("ewma_proxy_opaque_connections", "Connections being passed through.", Some(s.opaque.0 as f64)),
         ("ewma_proxy_requests_in_flight", "Requests under way.", Some(s.calls as f64)),
         ("ewma_proxy_held_bytes", "Output, bodies and heads held for peers.", Some(s.held as f64)),

@@ -2,9 +2,9 @@
 //! test (`tests/purity.rs`) looks for them.
 //!
 //! - `slices`, `catalog`: what Kubernetes reports → endpoint sets;
-//! - `detect`: HTTP/2 or not;
+//! - `detect`: HTTP/2, HTTP/1.x, or neither;
 //! - `authority`, `directory`: whose a redirected connection is, and a request on it;
-//! - `h2`: one HTTP/2 connection as a state machine;
+//! - `h1`, `h2`: one connection of HTTP/1.x or HTTP/2 as a state machine;
 //! - `balance`: which endpoint gets the next request;
 //! - `relay`: joins clients' streams to servers' streams by those two.
 
@@ -13,6 +13,7 @@ pub mod balance;
 pub mod catalog;
 pub mod detect;
 pub mod directory;
+pub mod h1;
 pub mod h2;
 pub mod relay;
 pub mod rng;

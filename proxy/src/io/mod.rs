@@ -2,8 +2,8 @@
 //!
 //! - `worker`: one thread, one loop: read all that is ready, let the core work, write once per connection;
 //! - `listener`: where clients connect, and which target that means;
-//! - `sniff`: the first bytes of a connection: HTTP/2 or not;
-//! - `opaque`: connections that are not HTTP/2, passed through byte by byte;
+//! - `sniff`: the first bytes of a connection: HTTP/2, HTTP/1.x or neither;
+//! - `opaque`: connections that are not HTTP, passed through byte by byte;
 //! - `watch`: ended calls on their way to taps and the access log;
 //! - `message`: what other threads tell a worker and ask of it.
 

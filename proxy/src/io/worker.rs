@@ -3,7 +3,7 @@
 //! A turn: wait → read all that is ready, a bounded amount from each → let the relay work → one write per connection
 //! with output. So the number of system calls per request falls as load rises, and a slow peer costs only itself.
 //! The clock is read once a turn. Sockets are edge-triggered: one that was not read to its end is read again in the
-//! next turn. What becomes of a new connection is in `settle`. Must not know: HTTP/2, Kubernetes.
+//! next turn. What becomes of a new connection is in `settle`. Must not know: HTTP, Kubernetes.
 
 mod settle;
 
@@ -60,6 +60,8 @@ struct Socket {
     connecting: bool,
     /// The last write found the kernel's buffer full.
     blocked: bool,
+    /// An event has told of its end; it may be some reads away, and no other event will tell again.
+    ended: bool,
 }
 
 /// A handle to wake and command a worker from another thread.
@@ -320,7 +322,7 @@ impl Worker {
         if self.sockets.len() <= i {
             self.sockets.resize_with(i + 1, || None);
         }
-        self.sockets[i] = Some(Socket { stream, connecting, blocked: false });
+        self.sockets[i] = Some(Socket { stream, connecting, blocked: false, ended: false });
         true
     }
 
@@ -352,11 +354,21 @@ impl Worker {
             }
             return;
         }
+        socket.ended |= ended;
+        if !self.relay.wants_bytes(id) {
+            // It is read again when the relay says so; only if it is broken there is nothing to wait for.
+            if ended && !matches!(socket.stream.take_error(), Ok(None)) {
+                self.gone(id, now);
+            }
+            return;
+        }
         match socket.stream.read(&mut self.buffer) {
+            Ok(0) if self.relay.ended(id, now) => {}
             Ok(0) => self.gone(id, now),
             Ok(n) => {
                 self.relay.received(id, &self.buffer[..n], now);
                 // A short read has emptied the socket; its end, if it is there, must still be fetched.
+                let ended = matches!(self.sockets.get(id as usize), Some(Some(socket)) if socket.ended);
                 if n == self.buffer.len() || ended {
                     self.again.push(token(CONN, id as usize));
                 }
@@ -391,6 +403,10 @@ impl Worker {
                     return;
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) if self.relay.write_failed(id) => {
+                    self.again.push(token(CONN, id as usize));
+                    return;
+                }
                 Err(_) => {
                     self.gone(id, now);
                     return;
@@ -426,6 +442,13 @@ impl Worker {
                     None => self.relay.closed(id, now),
                 }
             }
+            Action::Shut(id) => {
+                if let Some(Some(socket)) = self.sockets.get(id as usize) {
+                    // The peer may be gone already; reading will tell.
+                    let _ = socket.stream.shutdown(std::net::Shutdown::Write);
+                }
+            }
+            Action::Read(id) => self.again.push(token(CONN, id as usize)),
         }
     }
 
@@ -544,7 +567,7 @@ impl Worker {
                     in_flight: e.in_flight,
                     latency: e.estimate.raw().map(|ns| ns / 1e9),
                     cost: t.pool.cost(i, now) / 1e9,
-                    connections: e.info.conns.len(),
+                    connections: e.info.conns.len() + e.info.http1,
                     active: e.info.gone.is_none(),
                     stats: e.info.stats.clone(),
                 })

@@ -401,6 +401,8 @@ impl World {
                 self.servers.insert(id, (a, Peer::new(Role::Server, self.server_limits.clone(), answers)));
                 self.relay.connected(id, self.now);
             }
+            // HTTP/1.x's alone.
+            Action::Shut(_) | Action::Read(_) => {}
             Action::Close(id) => {
                 while self.travel(id) {}
                 self.clients.remove(&id);

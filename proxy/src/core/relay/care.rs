@@ -9,7 +9,7 @@
 //! kernel goes on. Connections without calls are never pinged.
 
 use super::call::ConnId;
-use super::{Conn, Relay, Settings, Side};
+use super::{Conn, Peer, Relay, Settings, Side};
 use crate::core::h2::frame::ErrorCode;
 use crate::core::h2::limits::Nanos;
 
@@ -103,7 +103,7 @@ impl Relay {
         self.cared = now;
         for id in 0..self.conns.len() as ConnId {
             let settings = &self.settings;
-            let Some(Some(conn)) = self.conns.get_mut(id as usize) else { continue };
+            let Some(Some(Peer::Http2(conn))) = self.conns.get_mut(id as usize) else { continue };
             if conn.closing || conn.lost {
                 continue;
             }

@@ -4,7 +4,7 @@
 //! an identifier above GOAWAY's last (RFC 9113 §8.7). Each try goes to an endpoint of its own if there are others.
 
 use super::call::{CallId, ConnId, Leg};
-use super::{Action, Relay, Side};
+use super::{Action, Peer, Relay, Side};
 use crate::core::h2::connection::Role;
 use crate::core::h2::frame::ErrorCode;
 use crate::core::h2::limits::Nanos;
@@ -55,7 +55,7 @@ impl Relay {
         let info = &self.targets.get(target as usize)?.pool.get(endpoint)?.info;
         let mut usable = 0;
         for id in &info.conns {
-            let Some(Some(conn)) = self.conns.get(*id as usize) else { continue };
+            let Some(Some(Peer::Http2(conn))) = self.conns.get(*id as usize) else { continue };
             let open = !conn.closing && !conn.lost;
             usable += usize::from(conn.h2.usable() && open);
             if conn.h2.room() > 0 && open {
@@ -154,6 +154,7 @@ impl Relay {
 
     /// Room or endpoints have come: those that wait try again, oldest first.
     pub(super) fn serve_waiting(&mut self, target: u32, now: Nanos) {
+        self.serve_waiting_http1(target, now);
         let Some(t) = self.targets.get_mut(target as usize) else { return };
         let mut queue = std::mem::take(&mut t.waiting);
         while let Some(call) = queue.pop_front() {
@@ -227,7 +228,7 @@ impl Relay {
 
     /// The connection to an endpoint is there.
     pub fn connected(&mut self, id: ConnId, now: Nanos) {
-        let Some(conn) = self.conn(id) else { return };
+        let Some(conn) = self.conn(id) else { return self.connected_http1(id, now) };
         if let Side::Up { connected, .. } = &mut conn.side {
             *connected = true;
         }
@@ -240,9 +241,13 @@ impl Relay {
     pub fn closed(&mut self, id: ConnId, now: Nanos) {
         self.lose(id, now);
         // The number may be given out again before the owner looks at what it was to do with it.
-        self.actions.retain(|a| !matches!(a, Action::Connect(n, _) | Action::Close(n) if *n == id));
-        let Some(conn) = self.conns.get_mut(id as usize).and_then(Option::take) else { return };
+        self.actions.retain(|a| a.conn() != id);
+        let Some(peer) = self.conns.get_mut(id as usize).and_then(Option::take) else { return };
         self.free.push(id);
+        let Peer::Http2(conn) = peer else {
+            self.closed_http1(id, peer, now);
+            return self.feed(now);
+        };
         match conn.side {
             Side::Down { .. } => self.totals.downstream -= 1,
             Side::Up { target, endpoint, .. } => {

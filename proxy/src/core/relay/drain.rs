@@ -18,6 +18,7 @@ impl Relay {
     /// No new requests: clients are told, those under way are finished.
     pub fn drain(&mut self, now: Nanos) {
         self.draining = true;
+        self.drain_http1(now);
         for id in 0..self.conns.len() as ConnId {
             if self.conn(id).is_some_and(|c| matches!(c.side, Side::Down { .. })) {
                 self.drain_conn(id, SHUTDOWN, now);
@@ -54,7 +55,7 @@ impl Relay {
 
     /// Does time matter now? If so [`Relay::tick`] wants to be called within a tenth of a second or so.
     pub fn needs_tick(&self) -> bool {
-        self.draining || self.calls.len() > 0 || self.held.full
+        self.draining || self.calls() > 0 || self.held.full
     }
 
     /// Is there something to look after? If so [`Relay::tick`] wants to be called once a second.
@@ -66,7 +67,10 @@ impl Relay {
     /// What is due by now: connection attempts and waiting requests that took too long, second GOAWAYs.
     pub fn tick(&mut self, now: Nanos) {
         for id in 0..self.conns.len() as ConnId {
-            let Some(conn) = self.conn(id) else { continue };
+            let Some(conn) = self.conn(id) else {
+                self.tick_http1(id, now);
+                continue;
+            };
             let late = matches!(conn.side, Side::Up { connected: false, deadline, .. } if now >= deadline);
             if late && !conn.lost {
                 self.close(id, now);
@@ -80,6 +84,7 @@ impl Relay {
         self.care(now);
         self.expire(now);
         self.expire_waiting(now);
+        self.expire_waiting_http1(now);
         self.reclaim(now);
         self.feed(now);
     }

@@ -31,7 +31,8 @@ impl Relay {
         let number = self.targets.len() as u32;
         let pool = Pool::new(self.settings.tuning, self.seed.wrapping_add(u64::from(number)));
         let (unserved, retries) = (EndpointStats::default(), RetryBudget::new(&self.settings.retries));
-        self.targets.push(Target { name: name.into(), pool, unserved, retries, waiting: VecDeque::new() });
+        let (waiting, waiting_http1) = (VecDeque::new(), VecDeque::new());
+        self.targets.push(Target { name: name.into(), pool, unserved, retries, waiting, waiting_http1 });
         number
     }
 
@@ -60,7 +61,10 @@ impl Relay {
             }
             let (pod, uid) = (e.pod.clone(), e.uid.clone());
             let stats = EndpointStats::default();
-            t.pool.add(Upstream { addr: e.addr, pod, uid, conns: vec![], tcp: 0, stats, gone: None }, now);
+            t.pool.add(
+                Upstream { addr: e.addr, pod, uid, conns: vec![], idle: vec![], http1: 0, tcp: 0, stats, gone: None },
+                now,
+            );
         }
         self.serve_waiting(target, now);
         self.feed(now);
@@ -82,6 +86,7 @@ impl Relay {
             }
             self.close_if_done(id);
         }
+        self.close_idle_http1(target, endpoint);
     }
 
     /// Forgets endpoints that left long ago.
@@ -90,7 +95,7 @@ impl Relay {
             let old: Vec<u32> = t
                 .pool
                 .all()
-                .filter(|(_, e)| e.info.conns.is_empty() && e.info.tcp == 0)
+                .filter(|(_, e)| e.info.conns.is_empty() && e.info.http1 == 0 && e.info.tcp == 0)
                 .filter(|(_, e)| e.info.gone.is_some_and(|g| now.saturating_sub(g) > REMEMBER))
                 .map(|(i, _)| i)
                 .collect();

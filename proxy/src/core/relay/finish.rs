@@ -86,13 +86,8 @@ impl Relay {
         let Some(c) = self.calls.get(call) else { return };
         let code = c.code.unwrap_or(Code::Grpc(1));
         let route = c.fields.as_ref().map_or(0, |f| self.routes.of(f));
-        let duration = now.saturating_sub(c.started);
-        if let Some(t) = self.targets.get_mut(c.target as usize) {
-            match c.endpoint.and_then(|e| t.pool.info_mut(e)) {
-                Some(info) => info.stats.record(route, code, duration),
-                None => t.unserved.record(route, code, duration),
-            }
-        }
+        let (target, endpoint, duration) = (c.target, c.endpoint, now.saturating_sub(c.started));
+        self.tally(target, endpoint, route, code, duration);
         if self.watched {
             if let (Some(c), Some(name)) = (self.calls.get(call), self.routes.names().get(route as usize)) {
                 if let Some(t) = self.targets.get(c.target as usize) {
@@ -102,6 +97,15 @@ impl Relay {
             }
         }
         self.calls.remove(call);
+    }
+
+    /// Counts what has ended.
+    pub(super) fn tally(&mut self, target: u32, endpoint: Option<u32>, route: u32, code: Code, duration: Nanos) {
+        let Some(t) = self.targets.get_mut(target as usize) else { return };
+        match endpoint.and_then(|e| t.pool.info_mut(e)) {
+            Some(info) => info.stats.record(route, code, duration),
+            None => t.unserved.record(route, code, duration),
+        }
     }
 
     /// A client's connection is gone: its call is over, the server is told.

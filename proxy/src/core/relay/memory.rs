@@ -6,7 +6,7 @@
 //! have grown by more than what has come in since it was last taken.
 
 use super::call::{CallId, Code, ConnId};
-use super::{Relay, Side};
+use super::{Peer, Relay, Side};
 use crate::core::h2::frame::ErrorCode;
 use crate::core::h2::limits::Nanos;
 
@@ -27,10 +27,31 @@ impl Held {
         Self { cap, ..Self::default() }
     }
 
+    /// Is the sum at the cap or above?
+    pub(super) fn above(&self) -> bool {
+        self.measured >= self.cap
+    }
+
+    /// `n` bytes of the sum are held no longer.
+    pub(super) fn drop(&mut self, n: usize) {
+        self.measured = self.measured.saturating_sub(n);
+    }
+
     /// `n` bytes have come in. True when the sum is to be taken anew.
     pub(super) fn grow(&mut self, n: usize) -> bool {
         self.since += n;
         self.measured + self.since >= self.cap && self.since >= self.cap / 64
+    }
+}
+
+impl Peer {
+    /// What this connection holds, bytes.
+    fn held(&self) -> usize {
+        match self {
+            Peer::Http2(conn) => conn.h2.buffered() + conn.rest.len(),
+            Peer::Client(client) => client.held(),
+            Peer::Server(server) => server.io.held(),
+        }
     }
 }
 
@@ -42,7 +63,7 @@ impl Relay {
 
     /// Takes the sum, and makes room if it is far above the cap.
     pub(super) fn measure(&mut self, now: Nanos) {
-        let conns = self.conns.iter().flatten().map(|c| c.h2.buffered() + c.rest.len()).sum::<usize>();
+        let conns = self.conns.iter().flatten().map(Peer::held).sum::<usize>();
         // A head that repeats is one list with many owners.
         let head = |f: &std::rc::Rc<crate::core::h2::headers::Headers>| f.list_size() / std::rc::Rc::strong_count(f);
         let calls = self.calls.iter().map(|(_, c)| c.body.len() + c.fields.as_ref().map_or(0, head)).sum::<usize>();
@@ -72,6 +93,7 @@ impl Relay {
             self.totals.shed += 1;
             self.cut(call, now);
         }
+        self.relieve_http1(now);
     }
 
     /// Ends a call without a word in its streams, for words would wait behind what is to be dropped.
@@ -109,6 +131,6 @@ impl Relay {
 
     /// For the care of connections: is this one a client's?
     pub(super) fn is_down(&self, id: ConnId) -> bool {
-        self.conns.get(id as usize).and_then(Option::as_ref).is_some_and(|c| matches!(c.side, Side::Down { .. }))
+        matches!(self.conns.get(id as usize), Some(Some(Peer::Http2(c))) if matches!(c.side, Side::Down { .. }))
     }
 }

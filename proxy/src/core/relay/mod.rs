@@ -1,6 +1,7 @@
 //! Joins clients' streams to servers' streams: the whole proxy but its sockets.
 //!
-//! Life of a request: bytes of a client's connection come in by [`Relay::received`] → `h2` makes events of them →
+//! Both kinds of connections live here side by side, over the same pools: HTTP/2's in this folder, HTTP/1.x's in
+//! `http1`. Life of an HTTP/2 request: bytes of a client's connection come in by [`Relay::received`] → `h2` makes events of them →
 //! `downstream` starts a call → `dispatch` picks an endpoint and opens a stream to it → the answer's events arrive
 //! in `upstream` and go to the client's stream → `finish` counts the call, once. Output waits in the connections;
 //! [`Relay::take_dirty`] says which have some, [`Relay::take_actions`] what to connect and close.
@@ -15,6 +16,7 @@ mod downstream;
 mod drain;
 mod endpoints;
 mod finish;
+mod http1;
 mod memory;
 mod record;
 mod respond;
@@ -36,6 +38,7 @@ pub use stats::{EndpointStats, RouteStats, Routes, Totals, BOUNDS};
 pub use why::Explained;
 
 use super::balance::pool::{Pool, Tuning};
+use super::h1;
 use super::h2::connection::{Connection, Event, Fatal, Role};
 use super::h2::limits::{Limits, Nanos};
 use call::Calls;
@@ -47,6 +50,8 @@ pub struct Settings {
     pub tuning: Tuning,
     /// HTTP/2's.
     pub limits: Limits,
+    /// HTTP/1.x's.
+    pub http1: h1::limits::Limits,
     /// Connections to one endpoint: a second one is opened only when the first has no room for a stream.
     pub max_conns: usize,
     /// How long a connection attempt may take. 1 s: within a cluster it takes a millisecond or never succeeds.
@@ -84,6 +89,7 @@ impl Default for Settings {
         Self {
             tuning: Tuning::default(),
             limits: Limits::default(),
+            http1: h1::limits::Limits::default(),
             max_conns: 8,
             connect_timeout: 1_000_000_000,
             wait: 3_000_000_000,
@@ -108,6 +114,19 @@ pub enum Action {
     Connect(ConnId, SocketAddr),
     /// Write what is left of the output, as far as it goes at once, and close.
     Close(ConnId),
+    /// The output is out and no more will follow: end our side, and go on reading.
+    Shut(ConnId),
+    /// Read on: [`Relay::wants_bytes`] would say yes again.
+    Read(ConnId),
+}
+
+impl Action {
+    /// Whose.
+    pub fn conn(&self) -> ConnId {
+        match self {
+            Action::Connect(id, _) | Action::Close(id) | Action::Shut(id) | Action::Read(id) => *id,
+        }
+    }
 }
 
 /// An endpoint as the pool remembers it.
@@ -119,8 +138,12 @@ pub struct Upstream {
     pub pod: Arc<str>,
     /// Its pod's UID, or its address: an address that another pod took over is another endpoint.
     pub uid: Arc<str>,
-    /// Open connections to it.
+    /// Open HTTP/2 connections to it.
     pub conns: Vec<ConnId>,
+    /// Idle HTTP/1.x connections to it, the one used last at the end.
+    pub idle: Vec<ConnId>,
+    /// Open HTTP/1.x connections to it, idle or not.
+    pub http1: usize,
     /// Connections passed through to it as a whole.
     pub tcp: usize,
     /// Its calls.
@@ -139,6 +162,8 @@ pub struct Target {
     pub unserved: EndpointStats,
     retries: RetryBudget,
     waiting: VecDeque<CallId>,
+    /// Clients' HTTP/1.x connections whose exchange waits.
+    waiting_http1: VecDeque<ConnId>,
 }
 
 /// Which way a connection goes, and to whom.
@@ -163,13 +188,26 @@ struct Conn {
     signs: care::Signs,
 }
 
+/// A connection by what it speaks.
+enum Peer {
+    Http2(Box<Conn>),
+    /// HTTP/1.x, a client's.
+    Client(Box<http1::Client>),
+    /// HTTP/1.x, to an endpoint.
+    Server(Box<http1::Server>),
+}
+
 /// The proxy's core. See the module's text.
 pub struct Relay {
     settings: Settings,
     limits: Rc<Limits>,
-    conns: Vec<Option<Box<Conn>>>,
+    http1: Rc<h1::limits::Limits>,
+    conns: Vec<Option<Peer>>,
     free: Vec<ConnId>,
     calls: Calls,
+    /// HTTP/1.x exchanges under way, and open connections to servers.
+    exchanges: usize,
+    servers: usize,
     targets: Vec<Target>,
     routes: Routes,
     totals: Totals,
@@ -197,12 +235,16 @@ impl Relay {
     /// A relay without targets; `seed` decides all its picks.
     pub fn new(settings: Settings, seed: u64) -> Self {
         let (limits, held) = (Rc::new(settings.limits.clone()), memory::Held::new(settings.max_held));
+        let http1 = Rc::new(settings.http1.clone());
         Self {
             settings,
             limits,
+            http1,
             conns: vec![],
             free: vec![],
             calls: Calls::default(),
+            exchanges: 0,
+            servers: 0,
             targets: vec![],
             routes: Routes::default(),
             totals: Totals::default(),
@@ -222,7 +264,7 @@ impl Relay {
         }
     }
 
-    /// A client connected for this target; the number names its connection from now on.
+    /// A client connected for this target and speaks HTTP/2; the number names its connection from now on.
     pub fn accepted(&mut self, target: u32, now: Nanos) -> ConnId {
         self.totals.accepted += 1;
         self.totals.downstream += 1;
@@ -237,23 +279,28 @@ impl Relay {
         let h2 = Connection::new(role, self.limits.clone());
         let (rest, drain_due, signs) = (vec![], None, care::Signs::default());
         let conn = Conn { h2, side, rest, dirty: false, closing: false, lost: false, drain_due, signs };
-        let id = match self.free.pop() {
-            Some(id) => {
-                self.conns[id as usize] = Some(Box::new(conn));
-                id
-            }
-            None => {
-                self.conns.push(Some(Box::new(conn)));
-                (self.conns.len() - 1) as ConnId
-            }
-        };
+        let id = self.settle_in(Peer::Http2(Box::new(conn)));
         self.touch(id);
         id
     }
 
+    /// Gives a connection a number.
+    fn settle_in(&mut self, peer: Peer) -> ConnId {
+        match self.free.pop() {
+            Some(id) => {
+                self.conns[id as usize] = Some(peer);
+                id
+            }
+            None => {
+                self.conns.push(Some(peer));
+                (self.conns.len() - 1) as ConnId
+            }
+        }
+    }
+
     /// Bytes came in on a connection.
     pub fn received(&mut self, id: ConnId, bytes: &[u8], now: Nanos) {
-        let Some(conn) = self.conn(id) else { return };
+        let Some(conn) = self.conn(id) else { return self.received_http1(id, bytes, now) };
         if conn.closing || conn.lost {
             return;
         }
@@ -303,12 +350,17 @@ impl Relay {
 
     /// The output of a connection; hand [`Relay::wrote`] what went out.
     pub fn output(&self, id: ConnId) -> &[u8] {
-        self.conns.get(id as usize).and_then(Option::as_ref).map_or(&[], |c| c.h2.output())
+        match self.conns.get(id as usize) {
+            Some(Some(Peer::Http2(conn))) => conn.h2.output(),
+            Some(Some(Peer::Client(client))) => client.io.output.rest(),
+            Some(Some(Peer::Server(server))) => server.io.output.rest(),
+            _ => &[],
+        }
     }
 
     /// `n` bytes of a connection's output went out. What waited for room in it follows.
     pub fn wrote(&mut self, id: ConnId, n: usize, now: Nanos) {
-        let Some(conn) = self.conn(id) else { return };
+        let Some(conn) = self.conn(id) else { return self.wrote_http1(id, n, now) };
         conn.h2.written(n);
         if n > 0 {
             conn.signs.spoke(now);
@@ -323,8 +375,8 @@ impl Relay {
         into.clear();
         std::mem::swap(into, &mut self.dirty);
         for id in into.iter() {
-            if let Some(Some(conn)) = self.conns.get_mut(*id as usize) {
-                conn.dirty = false;
+            if let Some(dirty) = self.dirty_mark(*id) {
+                *dirty = false;
             }
         }
     }
@@ -362,8 +414,12 @@ impl Relay {
         }
     }
 
+    /// An HTTP/2 connection.
     fn conn(&mut self, id: ConnId) -> Option<&mut Conn> {
-        self.conns.get_mut(id as usize)?.as_deref_mut()
+        match self.conns.get_mut(id as usize) {
+            Some(Some(Peer::Http2(conn))) => Some(conn),
+            _ => None,
+        }
     }
 
     fn call_of(&mut self, id: ConnId, slot: u32) -> Option<CallId> {
@@ -372,10 +428,16 @@ impl Relay {
 
     /// Notes that a connection has output.
     fn touch(&mut self, id: ConnId) {
-        let Some(Some(conn)) = self.conns.get_mut(id as usize) else { return };
-        if !conn.dirty {
-            conn.dirty = true;
+        if self.dirty_mark(id).is_some_and(|dirty| !std::mem::replace(dirty, true)) {
             self.dirty.push(id);
+        }
+    }
+
+    fn dirty_mark(&mut self, id: ConnId) -> Option<&mut bool> {
+        match self.conns.get_mut(id as usize)?.as_mut()? {
+            Peer::Http2(conn) => Some(&mut conn.dirty),
+            Peer::Client(client) => Some(&mut client.io.dirty),
+            Peer::Server(server) => Some(&mut server.io.dirty),
         }
     }
 
@@ -401,18 +463,22 @@ impl Relay {
 
     /// Calls under way.
     pub fn calls(&self) -> usize {
-        self.calls.len()
+        self.calls.len() + self.exchanges
     }
 }
 
 impl Relay {
-    /// For each connection: bytes received and not credited by it, bytes its streams hold, streams; all 0 once all
+    /// For each HTTP/2 connection: bytes received and not credited by it, bytes its streams hold, streams; all 0 once all
     /// calls have ended, whatever became of them. For tests of leaks.
     pub fn debts(&self) -> Vec<(i64, usize, usize)> {
         let debt = |c: &Conn| {
             let (connection, _, held) = c.h2.window_debt();
             (connection, held, c.h2.streams())
         };
-        self.conns.iter().flatten().map(|c| debt(c)).collect()
+        let http2 = |peer: &Peer| match peer {
+            Peer::Http2(conn) => Some(debt(conn)),
+            _ => None,
+        };
+        self.conns.iter().flatten().filter_map(http2).collect()
     }
 }

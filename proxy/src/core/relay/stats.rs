@@ -96,8 +96,14 @@ impl Routes {
             return known;
         }
         let path = fields.get(b":path").unwrap_or_default();
-        let path = path.split(|c| *c == b'?').next().unwrap_or_default();
-        let number = match self.numbers.get(path) {
+        let number = self.number(path.split(|c| *c == b'?').next().unwrap_or_default());
+        fields.tag().set(number);
+        number
+    }
+
+    /// The number of a path without its query.
+    pub fn number(&mut self, path: &[u8]) -> u32 {
+        match self.numbers.get(path) {
             Some(n) => *n,
             None if self.names.len() < MAX_ROUTES && path.len() <= MAX_ROUTE_LEN => {
                 let n = self.names.len() as u32;
@@ -106,9 +112,7 @@ impl Routes {
                 n
             }
             None => 0,
-        };
-        fields.tag().set(number);
-        number
+        }
     }
 
     /// The routes' names by number.

@@ -79,6 +79,11 @@ impl Worker {
                 let id = self.relay.accepted(target, now);
                 self.hand_over(id, sniff, now);
             }
+            (Ok(Protocol::Http1), Route::Service(target)) => {
+                let Some(sniff) = self.unsettle(number) else { return };
+                let id = self.relay.accepted_http1(target, now);
+                self.hand_over(id, sniff, now);
+            }
             _ => {
                 sniff.opaque = true;
                 self.open(number, now);
