@@ -66,7 +66,7 @@ def test_the_admin_pages_answer_get_only() -> None:
         c.unary(b"x")
         endpoints = json.loads(p.get("/endpoints"))["services"][0]["endpoints"]
         assert [e["address"] for e in endpoints] == [addr]
-        assert json.loads(p.get("/config"))["policy"] == "Ewma"
+        assert json.loads(p.get("/config"))["policy"] == "ewma"
         for method, path, status in [
             ("POST", "/metrics", 405),
             ("GET", "/secret", 404),
