@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 
-.PHONY: help lab-up lab-down test lint test-rust test-python conformance fuzz bench lock clean
+.PHONY: help lab-up lab-down test lint test-rust test-python static conformance fuzz bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -19,7 +19,7 @@ lab-up: $(STAMPS)/lab ## pinned → even on the embedded cluster (the main job)
 lab-down: ## end the lab and remove its state
 	@if [ -x $(BIN)/lab ]; then $(BIN)/lab down --on $(CLUSTER); else echo "nothing is installed, so nothing runs"; fi
 
-test: lint test-rust test-python ## everything that must hold
+test: lint test-rust static test-python ## everything that must hold
 
 lint: $(STAMPS)/dev ## formatting, types, import rules
 	$(BIN)/ruff check .
@@ -33,6 +33,9 @@ test-rust: $(STAMPS)/tools ## the proxy's own tests
 
 test-python: $(STAMPS)/dev ## unit and local tiers
 	$(BIN)/pytest
+
+static: $(STAMPS)/tools ## build/static/ewma-proxy, one file for any Linux of this architecture
+	./scripts/static-binary
 
 conformance: $(STAMPS)/dev ## other people's suites and clients, and the faults that take minutes
 	./scripts/conformance-tools || echo "make: some tools are missing; their tests are skipped"

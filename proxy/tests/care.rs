@@ -176,6 +176,22 @@ fn far_above_the_cap_the_calls_that_hold_most_are_reset_and_small_ones_go_on() {
 }
 
 #[test]
+fn pods_that_come_and_go_without_end_are_forgotten() {
+    let mut w = world(1, Answers::Echo, Settings::default());
+    for n in 0..2_000u32 {
+        let (pod, uid) = (format!("pod-{n}").into(), format!("u{n}").into());
+        let info =
+            ewma_proxy::core::relay::EndpointInfo { addr: ([10, 0, (n >> 8) as u8, n as u8], 1).into(), pod, uid };
+        w.relay.set_endpoints(w.target, &[info], w.now);
+        w.pass(50);
+    }
+    let kept = w.relay.targets()[0].pool.all().count();
+    assert!((50..=101).contains(&kept), "{kept} after 100 s");
+    w.pass(130_000);
+    assert_eq!(w.relay.targets()[0].pool.all().count(), 1);
+}
+
+#[test]
 fn the_number_of_clients_is_limited_and_counted() {
     let mut w = world(1, Answers::Echo, Settings { max_clients: 3, ..Settings::default() });
     let a = w.client();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import signal
 import socket
@@ -133,6 +134,78 @@ def test_servers_that_drain_all_the_time_lose_no_call_and_see_none_twice() -> No
         assert len(seen) == n
         assert set(seen.values()) == {1}, "a call was processed twice"
         assert p.metric("ewma_proxy_upstream_connects_total") > 40
+
+
+class Picky:
+    """A server that refuses every third stream and every 30 streams says GOAWAY with a last stream two below those it
+    has seen. `processed`: how often it took up the request with that id."""
+
+    def __init__(self) -> None:
+        self.processed: Counter[str] = Counter()
+        self.refused = self.goaways = 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self._serve, args=(self.listener.accept()[0],), daemon=True).start()
+
+    def _serve(self, s: socket.socket) -> None:
+        c = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
+        c.initiate_connection()
+        heads: dict[int, str] = {}
+        with s, contextlib.suppress(OSError):
+            s.sendall(c.data_to_send())
+            while data := s.recv(65536):
+                for event in c.receive_data(data):
+                    if isinstance(event, h2.events.RequestReceived):
+                        heads[event.stream_id] = dict(event.headers)["x-id"]
+                    elif isinstance(event, h2.events.DataReceived):
+                        c.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                # Requests that came together are dealt with together, so that there are some above GOAWAY's last.
+                leaving = bool(heads) and max(heads) > 60
+                last = max(heads, default=0) - 4 if leaving else 0
+                for stream, name in list(heads.items()):
+                    if leaving and stream > last:
+                        continue
+                    if stream % 3 == 0:
+                        self.refused += 1
+                        c.reset_stream(stream, error_code=7)
+                    else:
+                        self.processed[name] += 1
+                        c.send_headers(stream, [(":status", "200"), ("content-type", "application/grpc")])
+                        c.send_data(stream, b"\0\0\0\0\0")
+                        c.send_headers(stream, [("grpc-status", "0")], end_stream=True)
+                    del heads[stream]
+                if leaving:
+                    self.goaways += 1
+                    c.close_connection(last_stream_id=last)
+                s.sendall(c.data_to_send())
+                if leaving:
+                    # Reads on to the end: a close with unread input would take the last answers with it.
+                    s.shutdown(socket.SHUT_WR)
+                    while s.recv(65536):
+                        pass
+                    return
+
+
+def test_refused_streams_and_those_above_goaways_last_are_processed_once() -> None:
+    one, two = Picky(), Picky()
+    with proxy([one.address, two.address]) as p, client(p.port) as c:
+        n, failures = counted(with_id(c), 4, threads=16)
+        seen = one.processed + two.processed
+        # Four tries may all meet a refusal, and then the client is told so: that is no duplicate.
+        assert set(failures) <= {f for f in failures if "UNAVAILABLE" in f}, failures
+        assert set(seen.values()) == {1}, "a call was processed twice"
+        assert len(seen) == n - failures.total()
+        assert failures.total() < n / 20, failures
+        assert one.refused + two.refused > 100
+        assert one.goaways + two.goaways > 10
+        assert p.metric("ewma_proxy_replays_total") > 100
+    one.listener.close()
+    two.listener.close()
 
 
 def test_a_proxy_that_is_replaced_under_load_fails_no_call() -> None:

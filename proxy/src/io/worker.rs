@@ -507,6 +507,7 @@ impl Worker {
             }
             Update::Endpoints { key, endpoints } => {
                 let target = self.target(&key);
+                self.relay.set_gone(target, false);
                 self.relay.set_endpoints(target, &endpoints, now);
             }
             Update::Gone { key } => {
@@ -515,6 +516,7 @@ impl Worker {
                     self.listeners.iter().filter(|(_, l)| l.target == target).map(|(i, _)| i).collect();
                 own.into_iter().for_each(|i| drop(self.listeners.remove(i)));
                 self.unbound.retain(|(_, t)| *t != target);
+                self.relay.set_gone(target, true);
                 self.relay.set_endpoints(target, &[], now);
             }
         }
@@ -555,7 +557,8 @@ impl Worker {
     }
 
     fn snapshot(&self, now: Nanos) -> Snapshot {
-        let targets = self.relay.targets().iter().map(|t| TargetSnapshot {
+        let shown = self.relay.targets().iter().filter(|t| !t.gone || t.pool.all().next().is_some());
+        let targets = shown.map(|t| TargetSnapshot {
             name: t.name.clone(),
             unserved: t.unserved.clone(),
             endpoints: t

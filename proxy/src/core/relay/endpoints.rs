@@ -14,6 +14,9 @@ use crate::core::h2::limits::Nanos;
 /// How long an endpoint's counters outlive it (ns): a few intervals of whoever scrapes them.
 const REMEMBER: Nanos = 120_000_000_000;
 
+/// Endpoints of a target that are remembered so, the youngest: restarts without end must not fill the metrics.
+const REMEMBERED: usize = 100;
+
 /// An endpoint as the discovery gives it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EndpointInfo {
@@ -32,7 +35,7 @@ impl Relay {
         let pool = Pool::new(self.settings.tuning, self.seed.wrapping_add(u64::from(number)));
         let (unserved, retries) = (EndpointStats::default(), RetryBudget::new(&self.settings.retries));
         let (waiting, waiting_http1) = (VecDeque::new(), VecDeque::new());
-        self.targets.push(Target { name: name.into(), pool, unserved, retries, waiting, waiting_http1 });
+        self.targets.push(Target { name: name.into(), pool, unserved, gone: false, retries, waiting, waiting_http1 });
         number
     }
 
@@ -70,6 +73,13 @@ impl Relay {
         self.feed(now);
     }
 
+    /// The target's Service is no more, or there again.
+    pub fn set_gone(&mut self, target: u32, gone: bool) {
+        if let Some(t) = self.targets.get_mut(target as usize) {
+            t.gone = gone;
+        }
+    }
+
     fn retire(&mut self, target: u32, endpoint: u32, now: Nanos) {
         let Some(t) = self.targets.get_mut(target as usize) else { return };
         t.pool.remove(endpoint);
@@ -92,15 +102,16 @@ impl Relay {
     /// Forgets endpoints that left long ago.
     pub(super) fn reclaim(&mut self, now: Nanos) {
         for t in &mut self.targets {
-            let old: Vec<u32> = t
-                .pool
-                .all()
-                .filter(|(_, e)| e.info.conns.is_empty() && e.info.http1 == 0 && e.info.tcp == 0)
-                .filter(|(_, e)| e.info.gone.is_some_and(|g| now.saturating_sub(g) > REMEMBER))
-                .map(|(i, _)| i)
-                .collect();
-            for i in old {
-                t.pool.reclaim(i);
+            let idle = t.pool.all().filter(|(_, e)| e.info.conns.is_empty() && e.info.http1 == 0 && e.info.tcp == 0);
+            let mut gone: Vec<(Nanos, u32)> = idle.filter_map(|(i, e)| e.info.gone.map(|since| (since, i))).collect();
+            if gone.len() > REMEMBERED {
+                gone.sort_unstable();
+            }
+            let surplus = gone.len().saturating_sub(REMEMBERED);
+            for (n, (since, i)) in gone.into_iter().enumerate() {
+                if n < surplus || now.saturating_sub(since) > REMEMBER {
+                    t.pool.reclaim(i);
+                }
             }
         }
     }

@@ -160,6 +160,8 @@ pub struct Target {
     pub pool: Pool<Upstream>,
     /// Calls that found no endpoint.
     pub unserved: EndpointStats,
+    /// The Service is no more; kept for its return, shown as long as its endpoints are remembered.
+    pub gone: bool,
     retries: RetryBudget,
     waiting: VecDeque<CallId>,
     /// Clients' HTTP/1.x connections whose exchange waits.
