@@ -51,8 +51,9 @@ pub const OPTIONS: &[Opt] = &[
         "EWMA_PROXY_NAMESPACE",
         "NAME",
         "",
-        "namespace whose Services are balanced (default: the pod's own)",
+        "namespace whose Services are balanced, or several by commas (default: the pod's own)",
     ),
+    opt("zone", "EWMA_PROXY_ZONE", "NAME", "", "follow the slices' zone hints; this node's zone"),
     opt("kubeconfig", "KUBECONFIG", "FILE", "", "how to reach the API server (default: the pod's service account)"),
     opt("admin", "EWMA_PROXY_ADMIN", "ADDR:PORT", "127.0.0.1:9191", "metrics, health and endpoints; `off` for none"),
     opt("policy", "EWMA_PROXY_POLICY", "NAME", "ewma", "ewma, peak-ewma, least-request, round-robin or random"),
@@ -187,6 +188,8 @@ pub struct Config {
     pub mode: Mode,
     /// Namespace, if given.
     pub namespace: Option<String>,
+    /// Our zone, if its hints are to be followed.
+    pub zone: Option<String>,
     /// Kubeconfig file, if given.
     pub kubeconfig: Option<PathBuf>,
     /// The admin listener.
@@ -374,6 +377,7 @@ impl Reader<'_> {
         Some(Command::Run(Box::new(Config {
             mode,
             namespace,
+            zone: self.text("zone").map(|(t, _)| t),
             kubeconfig,
             admin,
             settings,

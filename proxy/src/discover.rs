@@ -58,18 +58,26 @@ fn listeners(mode: &Mode, port: &ServicePort) -> Vec<SocketAddr> {
     port.cluster_ips.iter().filter_map(|ip| stand_in(*ip)).collect()
 }
 
-/// The namespace whose Services are balanced: as told, else the pod's own.
-///
-/// # Errors
-/// One line: neither is known.
-pub fn namespace(config: &Config) -> Result<String, String> {
+/// The namespaces whose Services are balanced: as told, else the pod's own.
+fn namespaces(config: &Config) -> Result<Vec<String>, String> {
     match &config.namespace {
-        Some(name) => Ok(name.clone()),
+        Some(names) => Ok(names.split(',').map(|n| n.trim().to_string()).filter(|n| !n.is_empty()).collect()),
         None => {
             let found = credentials(config)?.namespace;
-            found.ok_or_else(|| "no namespace is known; give --namespace or EWMA_PROXY_NAMESPACE".to_string())
+            found
+                .map(|n| vec![n])
+                .ok_or_else(|| "no namespace is known; give --namespace or EWMA_PROXY_NAMESPACE".into())
         }
     }
+}
+
+/// The first of them, in which a Service is that is named alone.
+///
+/// # Errors
+/// One line: none is known.
+pub fn namespace(config: &Config) -> Result<String, String> {
+    let first = namespaces(config)?.into_iter().find(|n| n != "*");
+    first.ok_or_else(|| "--namespace: names no namespace".to_string())
 }
 
 fn credentials(config: &Config) -> Result<KubeConfig, String> {
@@ -85,13 +93,14 @@ fn credentials(config: &Config) -> Result<KubeConfig, String> {
 /// # Errors
 /// One line: no credentials, no namespace.
 pub fn start(config: &Config, worker: Handle) -> Result<Status, String> {
-    let (namespace, mode) = (namespace(config)?, config.mode.clone());
+    let scope = kube::Scope { namespaces: namespaces(config)?, zone: config.zone.clone() };
+    let mode = config.mode.clone();
     let deliver = move |changes| {
         // A worker that has ended needs no news.
         worker.send(Message::Updates(updates(&mode, changes)));
     };
     let discovery =
-        kube::spawn(credentials(config)?, &namespace, kube::Pace::default(), deliver).map_err(|e| e.to_string())?;
+        kube::spawn(credentials(config)?, &scope, kube::Pace::default(), deliver).map_err(|e| e.to_string())?;
     Ok(Arc::new(move || {
         let s = discovery.status();
         Some((s.synced, s.age.as_secs_f64(), s.last_error))

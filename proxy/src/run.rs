@@ -121,6 +121,7 @@ fn shown(config: &Config) -> serde_json::Value {
     json!({
         "mode": format!("{:?}", config.mode),
         "namespace": config.namespace,
+        "zone": config.zone,
         "kubeconfig": config.kubeconfig,
         "policy": s.tuning.policy.name(),
         "decay_ms": s.tuning.decay / 1e6,

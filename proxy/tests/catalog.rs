@@ -600,6 +600,38 @@ fn a_deleted_service_leaves_no_target_and_finds_its_slices_when_it_comes_back() 
 }
 
 #[test]
+fn zone_hints_are_followed_only_if_all_have_one_and_one_is_ours() {
+    let slice = |hints: &[&[&str]]| {
+        let endpoint = |(n, zones): (usize, &&[&str])| {
+            let zones: Vec<Value> = zones.iter().map(|z| json!({ "name": z })).collect();
+            json!({ "addresses": [format!("10.0.0.{n}")], "hints": { "forZones": zones } })
+        };
+        watched::<WireSlice>(
+            "ADDED",
+            json!({
+                "metadata": { "namespace": "blue", "name": "s", "labels": { "kubernetes.io/service-name": "web" } },
+                "addressType": "IPv4",
+                "ports": [{ "name": "grpc", "port": 8080 }],
+                "endpoints": hints.iter().enumerate().map(endpoint).collect::<Vec<_>>(),
+            }),
+        )
+    };
+    let found = |zone: Option<&str>, hints: &[&[&str]]| {
+        let mut catalog = Catalog::default().in_zone(zone.map(Into::into));
+        catalog.apply(Step::Service(web()).event());
+        let mut listener = Listener::default();
+        listener.hear(catalog.snapshot());
+        listener.hear(catalog.apply(slice(hints)));
+        listener.addresses("blue/web:80").unwrap_or_default().len()
+    };
+    let hinted: &[&[&str]] = &[&["a"], &["a", "b"], &["b"]];
+    assert_eq!((found(Some("a"), hinted), found(Some("b"), hinted)), (2, 2));
+    assert_eq!(found(None, hinted), 3, "nobody asked");
+    assert_eq!(found(Some("c"), hinted), 3, "none is meant for us");
+    assert_eq!(found(Some("a"), &[&["a"], &[]]), 2, "one has no hint");
+}
+
+#[test]
 fn a_pod_that_replaces_another_at_its_address_is_another_endpoint() {
     let (mut catalog, mut listener) = after(&[Step::Service(web()), Step::Slice(slice_of_web("s0", &[(1, "a")]))]);
     let uids = |listener: &Listener| -> Vec<String> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ewma_proxy::core::catalog::Change;
 use ewma_proxy::kube::config::KubeConfig;
-use ewma_proxy::kube::{spawn, Handle, Pace};
+use ewma_proxy::kube::{spawn, Handle, Pace, Scope};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -126,6 +126,10 @@ fn serve(mut stream: TcpStream, script: &Mutex<Script>, push: &Mutex<Vec<(String
     }
 }
 
+fn scope() -> Scope {
+    Scope { namespaces: vec!["lab".into()], zone: None }
+}
+
 fn services(version: u32) -> Answer {
     Answer::Body(
         200,
@@ -199,7 +203,7 @@ fn run(answers: Vec<(&'static str, Vec<Answer>)>) -> Run {
     let config = KubeConfig::from_file(&file).unwrap();
     let _ = std::fs::remove_dir_all(&dir);
     let (to, news): (Sender<Vec<Change>>, _) = channel();
-    let handle = spawn(config, "lab", pace(), move |changes| drop(to.send(changes))).unwrap();
+    let handle = spawn(config, &scope(), pace(), move |changes| drop(to.send(changes))).unwrap();
     Run { server, handle, news }
 }
 

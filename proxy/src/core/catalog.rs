@@ -131,6 +131,8 @@ impl Default for Limits {
 #[derive(Debug, Default)]
 pub struct Catalog {
     limits: Limits,
+    /// Our zone, if hints are to be followed.
+    zone: Option<Arc<str>>,
     services: HashMap<ObjectName, Service>,
     slices: HashMap<ObjectName, Slice>,
     /// Service → its slices.
@@ -144,6 +146,11 @@ impl Catalog {
     /// An empty one.
     pub fn new(limits: Limits) -> Self {
         Self { limits, ..Self::default() }
+    }
+
+    /// The same, following the hints for this zone.
+    pub fn in_zone(self, zone: Option<Arc<str>>) -> Self {
+        Self { zone, ..self }
     }
 
     /// Takes in a report and tells what it changes.
@@ -260,7 +267,8 @@ impl Catalog {
             names.filter_map(|id| self.slices.get(id))
         };
         let limit = self.limits.endpoints_per_service;
-        let endpoints = |spec: &PortSpec| effective(slices(), &spec.name, &known.families, limit);
+        let zone = self.zone.as_deref();
+        let endpoints = |spec: &PortSpec| effective(slices(), &spec.name, &known.families, zone, limit);
         known.ports.iter().map(|spec| (service_port(known, spec), endpoints(spec))).collect()
     }
 

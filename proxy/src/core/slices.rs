@@ -6,6 +6,7 @@
 //! - `ready` that is not stated means true; while nothing is ready, what still serves while terminating is used;
 //! - a port is found by its name, in each slice anew: a named target port may have another number there;
 //! - a pod with an address of each family is one endpoint, by the family the Service puts first, else IPv4;
+//! - zone hints are followed if asked for, and only if all have one and one is for us (KEP-2433);
 //! - an endpoint is known by pod UID and address, so an IP that goes to another pod is another endpoint.
 //!
 //! Must not know: JSON, API versions, sockets, clocks, who is watching.
@@ -124,21 +125,25 @@ pub struct SliceEndpoint {
     pub zone: Option<Arc<str>>,
     /// Its node.
     pub node: Option<Arc<str>>,
+    /// `hints.forZones`: where its clients should be.
+    pub for_zones: Vec<Arc<str>>,
 }
 
 /// The endpoints of a Service's port `port_name`, sorted by address, each once, at most `limit`.
 ///
 /// `families` is the Service's order; a family that it does not name comes last, IPv4 before IPv6. The result does not
-/// depend on the order of `slices`.
+/// depend on the order of `slices`. With a `zone` the slices' hints for it are followed.
 pub fn effective<'a>(
     slices: impl Iterator<Item = &'a Slice>,
     port_name: &str,
     families: &[Family],
+    zone: Option<&str>,
     limit: usize,
 ) -> Vec<Endpoint> {
-    let mut found = candidates(slices, port_name);
+    let mut found = candidates(slices, port_name, zone);
     if found.iter().any(|c| c.standing == Standing::Ready) {
         found.retain(|c| c.standing == Standing::Ready);
+        keep_zone(&mut found);
     }
     keep_one_family(&mut found, families);
     let mut endpoints: Vec<Endpoint> = found.into_iter().map(|c| c.endpoint).collect();
@@ -155,20 +160,22 @@ struct Candidate {
     standing: Standing,
     /// The slice names the object behind it, so its addresses can be told to be one pod's.
     identified: bool,
+    /// It is meant for our zone; None if it has no hint, or nobody asked.
+    ours: Option<bool>,
 }
 
-fn candidates<'a>(slices: impl Iterator<Item = &'a Slice>, port_name: &str) -> Vec<Candidate> {
+fn candidates<'a>(slices: impl Iterator<Item = &'a Slice>, port_name: &str, zone: Option<&str>) -> Vec<Candidate> {
     let mut found = Vec::new();
     for slice in slices {
         for port in slice.ports.iter().filter(|p| &*p.name == port_name) {
             let usable = slice.endpoints.iter().filter(|e| e.standing != Standing::Unusable);
-            found.extend(usable.map(|e| candidate(e, port.port)));
+            found.extend(usable.map(|e| candidate(e, port.port, zone)));
         }
     }
     found
 }
 
-fn candidate(from: &SliceEndpoint, port: u16) -> Candidate {
+fn candidate(from: &SliceEndpoint, port: u16, zone: Option<&str>) -> Candidate {
     let addr = SocketAddr::new(from.addr, port);
     let or_address = |text: &Option<Arc<str>>| text.clone().unwrap_or_else(|| from.addr.to_string().into());
     Candidate {
@@ -181,6 +188,15 @@ fn candidate(from: &SliceEndpoint, port: u16) -> Candidate {
         },
         standing: from.standing,
         identified: from.uid.is_some(),
+        ours: zone.filter(|_| !from.for_zones.is_empty()).map(|zone| from.for_zones.iter().any(|z| &**z == zone)),
+    }
+}
+
+/// Leaves those that are meant for our zone, as kube-proxy does (KEP-2433): only if every one has a hint, so that
+/// a set that is half written moves nothing, and only if one of them is for us.
+fn keep_zone(found: &mut Vec<Candidate>) {
+    if found.iter().all(|c| c.ours.is_some()) && found.iter().any(|c| c.ours == Some(true)) {
+        found.retain(|c| c.ours == Some(true));
     }
 }
 

@@ -1,11 +1,11 @@
-//! Discovery: lists and watches Services and EndpointSlices of one namespace and tells what changes.
+//! Discovery: lists and watches Services and EndpointSlices of some namespaces, usually one, and tells what changes.
 //!
 //! - `config`, `kubeconfig`: where the API server is and how to prove who we are;
 //! - `client`: GET over TLS, bounded;
 //! - `types`: the API's JSON → the model of `core::catalog`;
 //! - `watch`: list, watch, begin again.
 //!
-//! Rights needed: get, list, watch on services and endpointslices in that namespace, nothing else.
+//! Rights needed: get, list, watch on services and endpointslices in those namespaces, nothing else.
 //! Must not know: who is told, what endpoints are for.
 
 pub mod client;
@@ -39,12 +39,21 @@ pub struct Status {
 
 type Deliver = Box<dyn Fn(Vec<Change>) + Send>;
 
-/// What both watches share.
+/// What is watched.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// Namespaces; `*` stands for all of them, which wants rights for the whole cluster.
+    pub namespaces: Vec<String>,
+    /// Follow the hints of EndpointSlices for this zone.
+    pub zone: Option<String>,
+}
+
+/// What the watches share; two for each namespace.
 pub(crate) struct Shared {
     catalog: Catalog,
-    listed: [bool; 2],
+    listed: Vec<bool>,
     heard: Instant,
-    errors: [Option<String>; 2],
+    errors: Vec<Option<String>>,
     deliver: Deliver,
 }
 
@@ -57,7 +66,7 @@ impl Handle {
     pub fn status(&self) -> Status {
         let shared = self.lock();
         Status {
-            synced: shared.listed == [true; 2],
+            synced: shared.synced(),
             age: shared.heard.elapsed(),
             last_error: shared.errors.iter().flatten().next().cloned(),
         }
@@ -75,9 +84,9 @@ impl Handle {
         shared.heard = Instant::now();
         shared.errors[which] = None;
         let changes = event.map(|e| shared.catalog.apply(e)).unwrap_or_default();
-        let before = shared.listed == [true; 2];
+        let before = shared.synced();
         shared.listed[which] |= list;
-        let all = shared.listed == [true; 2];
+        let all = shared.synced();
         let changes = if all && !before { shared.catalog.snapshot() } else { changes };
         if all && !changes.is_empty() {
             (shared.deliver)(changes);
@@ -92,29 +101,38 @@ impl Handle {
     }
 }
 
-/// Starts to discover the Services of `namespace` and their endpoints, on two threads. `deliver` is told what
+impl Shared {
+    fn synced(&self) -> bool {
+        self.listed.iter().all(|listed| *listed)
+    }
+}
+
+/// Starts to discover Services and their endpoints, on two threads for each namespace. `deliver` is told what
 /// changes, in order, within microseconds of the event.
 ///
 /// # Errors
 /// The configuration cannot be used (bad certificates). A server that does not answer is no error: it is asked again.
 pub fn spawn(
     config: KubeConfig,
-    namespace: &str,
+    scope: &Scope,
     pace: Pace,
     deliver: impl Fn(Vec<Change>) + Send + 'static,
 ) -> Result<Handle, ConfigError> {
     let client = Arc::new(Client::new(config)?);
+    let watches = 2 * scope.namespaces.len();
     let handle = Handle(Arc::new(Mutex::new(Shared {
-        catalog: Catalog::new(Limits::default()),
-        listed: [false; 2],
+        catalog: Catalog::new(Limits::default()).in_zone(scope.zone.as_deref().map(Arc::from)),
+        listed: vec![false; watches],
         heard: Instant::now(),
-        errors: [None, None],
+        errors: vec![None; watches],
         deliver: Box::new(deliver),
     })));
     type Run = fn(watch::Watch);
     let threads: [(&str, Run); 2] = [("services", watch::run::<WireService>), ("slices", watch::run::<WireSlice>)];
-    for (which, (name, run)) in threads.into_iter().enumerate() {
-        let (client, handle, namespace) = (client.clone(), handle.clone(), Arc::from(namespace));
+    let both = scope.namespaces.iter().flat_map(|namespace| threads.map(|(name, run)| (namespace, name, run)));
+    for (which, (namespace, name, run)) in both.enumerate() {
+        let namespace = (namespace != "*").then(|| Arc::from(namespace.as_str()));
+        let (client, handle) = (client.clone(), handle.clone());
         let watch = watch::Watch { which, client, handle, namespace, pace };
         let thread = std::thread::Builder::new().name(name.into()).stack_size(STACK);
         thread.spawn(move || run(watch)).map_err(|e| ConfigError::at("threads", e))?;

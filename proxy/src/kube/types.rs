@@ -273,6 +273,8 @@ struct WireEndpoint {
     zone: Option<String>,
     node_name: Option<String>,
     #[serde(deserialize_with = "nullable")]
+    hints: Hints,
+    #[serde(deserialize_with = "nullable")]
     topology: Topology,
 }
 
@@ -289,6 +291,20 @@ struct Conditions {
 struct TargetRef {
     name: Option<String>,
     uid: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Hints {
+    #[serde(deserialize_with = "nullable")]
+    for_zones: Vec<ForZone>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ForZone {
+    #[serde(deserialize_with = "nullable")]
+    name: String,
 }
 
 /// v1beta1 only.
@@ -341,6 +357,7 @@ fn endpoint(wire: WireEndpoint) -> Option<SliceEndpoint> {
         uid: shared(wire.target_ref.uid),
         zone: shared(wire.zone.or(wire.topology.zone)),
         node: shared(wire.node_name.or(wire.topology.node)),
+        for_zones: wire.hints.for_zones.into_iter().map(|z| z.name.into()).collect(),
     })
 }
 

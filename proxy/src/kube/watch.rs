@@ -46,7 +46,8 @@ pub(crate) struct Watch {
     pub(crate) which: usize,
     pub(crate) client: Arc<Client>,
     pub(crate) handle: Handle,
-    pub(crate) namespace: Arc<str>,
+    /// None: all of them.
+    pub(crate) namespace: Option<Arc<str>>,
     pub(crate) pace: Pace,
 }
 
@@ -101,7 +102,7 @@ impl Watch {
             None => {
                 let list: List<T> = self.client.get_json(&path, LIST.0, LIST.1)?;
                 let (all, v) = list.read().ok_or_else(|| ApiError::Garbled(format!("{path}: not a list")))?;
-                self.handle.report(self.which, Some(T::listed(Some(self.namespace.clone()), all)), true);
+                self.handle.report(self.which, Some(T::listed(self.namespace.clone(), all)), true);
                 version.insert(v).clone()
             }
         };
@@ -110,6 +111,8 @@ impl Watch {
         let seconds = lasts.as_secs().max(1);
         let query = format!("watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={from}");
         let body = self.client.get(&format!("{path}?{query}"), lasts + self.pace.patience)?;
+        // The server is there and lets us watch, even if there is no news.
+        self.handle.report(self.which, None, false);
         self.follow::<T>(body, version)
     }
 
@@ -157,6 +160,9 @@ impl Watch {
                 format!("/apis/{group}/{version}")
             }
         };
-        Ok(format!("{base}/namespaces/{}/{}", self.namespace, T::PLURAL))
+        Ok(match &self.namespace {
+            Some(namespace) => format!("{base}/namespaces/{namespace}/{}", T::PLURAL),
+            None => format!("{base}/{}", T::PLURAL),
+        })
     }
 }
