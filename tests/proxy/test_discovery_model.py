@@ -7,6 +7,7 @@ import json
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,8 +151,6 @@ class Discovering:
         wait_until(lambda: self.get("/ready") == "ready\n", 10, "the proxy is ready")
 
     def get(self, path: str) -> str:
-        import urllib.request
-
         with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}{path}", timeout=5) as answer:
             return str(answer.read().decode())
 
