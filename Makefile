@@ -42,7 +42,7 @@ conformance: $(STAMPS)/dev ## other people's suites and clients, and the faults 
 	$(BIN)/pytest -m 'long or not long' tests/conformance tests/proxy
 
 # Coverage-guided, each target for so many seconds; new inputs stay in build/fuzz, a failing one is named and kept.
-FUZZ := frames hpack connection_server connection_client relay detect
+FUZZ := frames hpack connection_server connection_client relay detect http1
 SECONDS ?= 600
 fuzz: $(STAMPS)/tools ## every fuzz target for SECONDS=600 each (wants nightly; `make test` runs them on stable)
 	@cargo +nightly --version >/dev/null 2>&1 || { echo "make: no nightly Rust, which cargo-fuzz wants; rustup toolchain install nightly"; exit 3; }

@@ -7,6 +7,7 @@
 use std::rc::Rc;
 
 use ewma_proxy::core::detect::{detect as detect_protocol, Protocol};
+use ewma_proxy::core::h1::{self, head::Asks, parser::Parser};
 use ewma_proxy::core::h2::connection::{Connection, Event, Role};
 use ewma_proxy::core::h2::frame::{self, ErrorCode, FrameHeader, HEADER_LEN, PREFACE};
 use ewma_proxy::core::h2::headers::Headers;
@@ -83,6 +84,78 @@ pub fn detect(data: &[u8]) {
             None if now != Protocol::More => decided = Some(now),
             None => {}
         }
+    }
+}
+
+/// HTTP/1.x, either direction: pieces of any size give the same messages as the whole, and a request that goes on is
+/// read by the next reader as it was by us. The first byte chooses direction and size of pieces.
+pub fn http1(data: &[u8]) {
+    let Some((&first, bytes)) = data.split_first() else { return };
+    let requests = first % 2 == 0;
+    let whole = messages(requests, first, bytes, bytes.len().max(1));
+    let pieces = messages(requests, first, bytes, usize::from(first >> 3).max(1));
+    assert_eq!(whole, pieces);
+}
+
+/// The messages as text, payload joined, and the fault that ended them.
+fn messages(requests: bool, choice: u8, bytes: &[u8], piece: usize) -> (Vec<String>, Option<u16>) {
+    let limits = Rc::new(h1::limits::Limits { head: 2_000, trailers: 200, extensions: 60, ..Default::default() });
+    let asks = Asks { head: choice & 2 != 0, upgrade: choice & 4 != 0, ..Asks::default() };
+    let mut parser = if requests { Parser::requests(limits) } else { Parser::responses(limits) };
+    if !requests {
+        parser.expect(asks);
+    }
+    let (mut said, mut body, mut rest) = (vec![], vec![], vec![]);
+    for piece in bytes.chunks(piece) {
+        rest.extend_from_slice(piece);
+        let mut at = 0;
+        loop {
+            let event = parser.next(&rest, &mut at);
+            assert!(at <= rest.len());
+            match event {
+                Ok(None) => break,
+                Ok(Some(h1::parser::Event::Data { from, to })) => {
+                    assert!(from <= to && to <= at);
+                    body.extend_from_slice(&rest[from..to]);
+                }
+                Ok(Some(h1::parser::Event::End { trailers })) => {
+                    said.push(format!("{body:?} {trailers:?}"));
+                    body.clear();
+                    if requests {
+                        parser.again();
+                    } else {
+                        parser.expect(asks);
+                    }
+                }
+                Ok(Some(h1::parser::Event::Request(request))) => {
+                    understood_alike(&request);
+                    said.push(format!("{request:?}"));
+                }
+                Ok(Some(h1::parser::Event::Response(response))) => said.push(format!("{response:?}")),
+                Err(fault) => {
+                    said.push(format!("{body:?}"));
+                    return (said, Some(fault.status));
+                }
+            }
+        }
+        rest.drain(..at);
+    }
+    said.push(format!("{body:?}"));
+    (said, None)
+}
+
+/// A server of our own kind reads the rewritten head as we read the first.
+fn understood_alike(request: &h1::head::Request) {
+    let mut parser = Parser::requests(Rc::new(h1::limits::Limits::default()));
+    let mut at = 0;
+    match parser.next(&request.bytes, &mut at) {
+        Ok(Some(h1::parser::Event::Request(again))) => {
+            assert_eq!(at, request.bytes.len());
+            // It goes on as HTTP/1.1, whatever it came as.
+            let asks = Asks { old: false, ..request.asks };
+            assert_eq!((again.framing, again.asks, &again.path), (request.framing, asks, &request.path));
+        }
+        other => panic!("{:?} is read as {other:?}", String::from_utf8_lossy(&request.bytes)),
     }
 }
 

@@ -93,3 +93,8 @@ fn no_peers_break_the_relay() {
 fn no_bytes_break_detection() {
     run("detect", targets::detect);
 }
+
+#[test]
+fn no_peer_breaks_http1() {
+    run("http1", targets::http1);
+}
