@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::core::balance::tuning::{Policy, Tuning};
+use crate::core::h2::frame::MAX_FRAME;
 use crate::core::h2::message::GRPC_NAMES;
 use crate::core::relay::Settings;
 
@@ -394,6 +395,8 @@ impl Reader<'_> {
         settings.limits.max_streams = self.number("max-streams", 1, 1_000_000) as u32;
         settings.limits.list.max_bytes = (self.number("max-header-kib", 1, 1024) as usize) << 10;
         settings.limits.block = settings.limits.list.max_bytes;
+        let frames = (settings.limits.block / MAX_FRAME + 1) as u32;
+        settings.limits.continuations = settings.limits.continuations.max(frames);
         settings.max_held = (self.number("max-held-mib", 1, 65_536) as usize) << 20;
         settings.idle = self.number("idle-seconds", 0, 31_536_000) * SECOND;
         settings.upstream_idle = self.number("upstream-idle-seconds", 0, 31_536_000) * SECOND;

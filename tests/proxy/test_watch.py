@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import http.server
 import json
 import socket
 import subprocess
@@ -17,6 +18,14 @@ from tests.proxy.harness import Client, Proxy, client, echo_server, free_port, p
 from tests.support import wait_until
 
 SECRET = "Bearer 0123456789"
+
+
+class Quiet(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 class Tap:
@@ -66,6 +75,27 @@ def test_a_tap_shows_calls_as_they_end_and_nothing_that_is_secret() -> None:
         assert SECRET not in said
         assert "payload" not in said
         tap.close()
+
+
+def test_requests_over_http1_are_shown_too() -> None:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    addr = f"127.0.0.1:{server.server_port}"
+    with proxy([addr]) as p, client(p.port) as c:
+        tap = Tap(p)
+        settled(p, c)
+        connection = http.client.HTTPConnection("127.0.0.1", p.port, timeout=5)
+        connection.request("GET", "/nothing?token=secret", headers={"authorization": SECRET})
+        assert connection.getresponse().status == 404
+        connection.close()
+        wait_until(lambda: tap.lines, 5, "a line")
+        (line,) = tap.lines
+        assert (line["route"], line["code"], line["endpoint"], line["tries"]) == ("/nothing", 404, addr, 1)
+        assert 0 < line["answer_ms"] <= line["duration_ms"]
+        assert "secret" not in json.dumps(line)
+        tap.close()
+    server.shutdown()
+    server.server_close()
 
 
 def test_a_tap_takes_every_nth_call_of_a_route_and_ends_after_n_lines() -> None:

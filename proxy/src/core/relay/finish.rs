@@ -1,7 +1,8 @@
 //! Where calls and connections end: streams are removed, the call is counted (here and nowhere else).
 
 use super::call::{CallId, Code, ConnId};
-use super::{Action, Ended, Relay, Side};
+use super::record::Ending;
+use super::{Action, Relay, Side};
 use crate::core::h2::frame::ErrorCode;
 use crate::core::h2::limits::Nanos;
 use crate::core::h2::stream::State;
@@ -86,25 +87,30 @@ impl Relay {
         let Some(c) = self.calls.get(call) else { return };
         let code = c.code.unwrap_or(Code::Grpc(1));
         let route = c.fields.as_ref().map_or(0, |f| self.routes.of(f));
-        let (target, endpoint, duration) = (c.target, c.endpoint, now.saturating_sub(c.started));
-        self.tally(target, endpoint, route, code, duration);
-        if self.watched {
-            if let (Some(c), Some(name)) = (self.calls.get(call), self.routes.names().get(route as usize)) {
-                if let Some(t) = self.targets.get(c.target as usize) {
-                    let ended = Ended::of(c, t, name.clone(), code, now);
-                    self.record(ended);
-                }
-            }
-        }
+        let ending = Ending {
+            target: c.target,
+            endpoint: c.endpoint,
+            route,
+            code,
+            started: c.started,
+            sent: c.sent,
+            answer_at: c.answer_at,
+            tries: c.tries,
+        };
+        self.tally(&ending, now);
         self.calls.remove(call);
     }
 
-    /// Counts what has ended.
-    pub(super) fn tally(&mut self, target: u32, endpoint: Option<u32>, route: u32, code: Code, duration: Nanos) {
-        let Some(t) = self.targets.get_mut(target as usize) else { return };
-        match endpoint.and_then(|e| t.pool.info_mut(e)) {
-            Some(info) => info.stats.record(route, code, duration),
-            None => t.unserved.record(route, code, duration),
+    /// Counts what has ended, and records it if somebody watches.
+    pub(super) fn tally(&mut self, e: &Ending, now: Nanos) {
+        let Some(t) = self.targets.get_mut(e.target as usize) else { return };
+        let duration = now.saturating_sub(e.started);
+        match e.endpoint.and_then(|i| t.pool.info_mut(i)) {
+            Some(info) => info.stats.record(e.route, e.code, duration),
+            None => t.unserved.record(e.route, e.code, duration),
+        }
+        if self.watched {
+            self.record(e, now);
         }
     }
 

@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::call::{Call, Code};
-use super::{Relay, Target};
+use super::call::Code;
+use super::Relay;
 use crate::core::h2::limits::Nanos;
 
 /// Records kept between two looks at them; more are counted and dropped.
@@ -34,6 +34,21 @@ pub struct Ended {
     pub tries: u8,
 }
 
+/// What is known of a call, or of an HTTP/1 exchange, when it ends.
+pub(super) struct Ending {
+    pub target: u32,
+    /// The endpoint asked last.
+    pub endpoint: Option<u32>,
+    pub route: u32,
+    pub code: Code,
+    pub started: Nanos,
+    /// When the endpoint was asked.
+    pub sent: Nanos,
+    /// When its answer's head came.
+    pub answer_at: Option<Nanos>,
+    pub tries: u8,
+}
+
 impl Relay {
     /// Records ended calls from now on, or no longer.
     pub fn watch(&mut self, watch: bool) {
@@ -54,28 +69,24 @@ impl Relay {
         self.totals.records_lost += n as u64;
     }
 
-    pub(super) fn record(&mut self, ended: Ended) {
-        if self.records.len() < MAX_RECORDS {
-            self.records.push(ended);
-        } else {
+    pub(super) fn record(&mut self, e: &Ending, now: Nanos) {
+        if self.records.len() >= MAX_RECORDS {
             self.totals.records_lost += 1;
+            return;
         }
-    }
-}
-
-impl Ended {
-    pub(super) fn of(c: &Call, t: &Target, route: Arc<str>, code: Code, now: Nanos) -> Self {
-        let info = c.endpoint.and_then(|e| t.pool.get(e)).map(|e| &e.info);
-        Self {
+        let Some(t) = self.targets.get(e.target as usize) else { return };
+        let Some(route) = self.routes.names().get(e.route as usize) else { return };
+        let info = e.endpoint.and_then(|i| t.pool.get(i)).map(|e| &e.info);
+        self.records.push(Ended {
             at: now,
             service: t.name.clone(),
-            route,
+            route: route.clone(),
             endpoint: info.map(|i| (i.pod.clone(), i.addr)),
-            code,
-            duration: now.saturating_sub(c.started),
-            waited: (c.tries > 0).then(|| c.sent.saturating_sub(c.started)),
-            answer: c.answer_at.map(|at| at.saturating_sub(c.sent)),
-            tries: c.tries,
-        }
+            code: e.code,
+            duration: now.saturating_sub(e.started),
+            waited: (e.tries > 0).then(|| e.sent.saturating_sub(e.started)),
+            answer: e.answer_at.map(|at| at.saturating_sub(e.sent)),
+            tries: e.tries,
+        });
     }
 }

@@ -54,6 +54,7 @@ impl Relay {
             return;
         }
         x.responded = true;
+        x.answer_at = Some(heard_at);
         let code = Code::Http(response.status);
         (x.code, x.failed) = (Some(code), Some(code.failed()));
         x.reuse = response.keep;

@@ -193,6 +193,8 @@ pub struct Exchange {
     pub counted: bool,
     pub started: Nanos,
     pub sent: Nanos,
+    /// When the endpoint's answer began.
+    pub answer_at: Option<Nanos>,
     /// The endpoint has answered (the pool knows).
     pub answered: bool,
     /// A final head was sent to the client.

@@ -1,6 +1,7 @@
 //! Where exchanges end: the endpoint's load falls, the exchange is counted, the connections are free or close.
 
 use super::super::call::{Code, ConnId};
+use super::super::record::Ending;
 use super::super::{Peer, Relay};
 use super::conn::{After, Exchange};
 use crate::core::h1::fields::line;
@@ -130,7 +131,8 @@ impl Relay {
             t.pool.outcome(endpoint, failed);
         }
         let code = x.code.unwrap_or(CLIENT_LEFT);
-        self.tally(target, x.endpoint, x.route, code, now.saturating_sub(x.started));
+        let Exchange { endpoint, route, started, sent, answer_at, tries, .. } = x;
+        self.tally(&Ending { target, endpoint, route, code, started, sent, answer_at, tries }, now);
     }
 
     /// An exchange's end, whatever its code, is the endpoint's doing.

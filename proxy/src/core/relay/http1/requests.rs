@@ -69,6 +69,7 @@ impl Relay {
             counted: false,
             started: now,
             sent: now,
+            answer_at: None,
             answered: false,
             responded: false,
             reuse: false,
