@@ -66,7 +66,7 @@ pub const OPTIONS: &[Opt] = &[
         "2.6",
         "standard errors by which two costs must differ to count as different",
     ),
-    opt("grain-us", "EWMA_PROXY_GRAIN_US", "US", "1000", "latencies that differ by less are alike"),
+    opt("grain-us", "EWMA_PROXY_GRAIN_US", "US", "3000", "latencies that differ by less are alike"),
     opt(
         "penalty-ms",
         "EWMA_PROXY_PENALTY_MS",

@@ -7,12 +7,13 @@ use crate::core::balance::figures::Figures;
 use crate::core::balance::tuning::{Policy, Tuning};
 
 /// Column heads and what they mean, in the table's order.
-const COLUMNS: [(&str, &str); 16] = [
+const COLUMNS: [(&str, &str); 17] = [
     ("ln 15", "requests: standard deviation of the counts when 300 requests meet 3 equal pods; log-normal times (median 2 ms, sigma 0.5), 15 rps"),
     ("ln 500", "the same at 500 rps"),
     ("exp 15", "the same with exponential times (mean 2 ms), 15 rps"),
     ("exp 500", "the same at 500 rps"),
     ("1/30 fail", "as `ln 500`, while one request in 30 fails on whichever pod"),
+    ("busy", "standard deviation of the counts, as a part of fair, when 2,000 requests meet 3 equal pods that wait for a core now and then (in any 0.1 s with a chance of 1 in 6, then 4 ms slower or more; 200 rps)"),
     ("hiccup", "s until one of 3 pods has 80 % of its share again after one answer of 100 ms (200 rps, 2 ms)"),
     ("new", "s until a fourth pod has its share, within 20 % (100 rps, 2 ms)"),
     ("was slow", "s until one of 3 pods has its share, within 20 %, after it was 200 ms slower for 10 s (100 rps)"),
@@ -54,6 +55,7 @@ fn cells(f: &Figures) -> Vec<String> {
     let percent = |s: f64| format!("{:.2} %", s * 1e2);
     let ms = |s: f64| format!("{:.1}", s * 1e3);
     let mut cells: Vec<String> = f.spread.iter().chain([&f.spread_failing]).map(|n| format!("{n:.1}")).collect();
+    cells.push(percent(f.busy));
     cells.extend([f.hiccup, f.newcomer].iter().chain(&f.returned).map(|s| seconds(*s)));
     cells.extend([percent(f.slow.first), percent(f.slow.later)]);
     cells.push(format!("{} / {}", ms(f.slow.after), ms(f.slow.before)));
@@ -69,6 +71,7 @@ fn object(f: &Figures) -> Value {
         "policy": f.policy.name(),
         "spread": { "lognormal_15": f.spread[0], "lognormal_500": f.spread[1], "exponential_15": f.spread[2],
             "exponential_500": f.spread[3], "failing_1_in_30": f.spread_failing },
+        "busy_machine_part_of_fair": f.busy,
         "hiccup_seconds": f.hiccup,
         "new_seconds": f.newcomer,
         "returned_seconds": { "slow": f.returned[0], "failing": f.returned[1], "removed": f.returned[2] },
@@ -89,6 +92,7 @@ mod tests {
             policy: Policy::Ewma,
             spread: [0.0; 4],
             spread_failing: 0.0,
+            busy: 0.0,
             hiccup: 0.0,
             newcomer: 40.0,
             returned: [0.0; 3],
