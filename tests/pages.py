@@ -30,8 +30,9 @@ def outputs(page: Path) -> dict[str, str]:
 
 
 def code_spans(page: Path) -> list[str]:
-    """What stands between single backquotes, outside of blocks."""
-    return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", prose(page), flags=re.S | re.M))
+    """What stands between single backquotes, outside of blocks. In a table's cell an escaped bar is a bar."""
+    text = re.sub(r"^```.*?^```$", "", prose(page), flags=re.S | re.M)
+    return [span.replace("\\|", "|") for span in re.findall(r"`([^`\n]+)`", text)]
 
 
 def shell_lines(page: Path) -> list[str]:
