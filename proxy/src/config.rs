@@ -115,7 +115,7 @@ pub const OPTIONS: &[Opt] = &[
     opt("retry-per-second", "EWMA_PROXY_RETRY_PER_SECOND", "N", "10", "second tries that each second adds to it"),
     opt("drain-seconds", "EWMA_PROXY_DRAIN_SECONDS", "S", "25", "how long SIGTERM waits for requests under way"),
     opt("seed", "EWMA_PROXY_SEED", "N", "", "seed of the picks (default: by chance)"),
-    opt("access-log", "EWMA_PROXY_ACCESS_LOG", "on|off", "off", "a line of JSON on standard output for every request"),
+    opt("access-log", "EWMA_PROXY_ACCESS_LOG", "on/off", "off", "a line of JSON on standard output for every request"),
     opt("log-level", "EWMA_PROXY_LOG_LEVEL", "LEVEL", "info", "error, warn, info or debug"),
 ];
 

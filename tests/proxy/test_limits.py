@@ -129,3 +129,52 @@ def test_memory_stays_near_its_cap_while_peers_do_not_read() -> None:
     listener.close()
     for s in kept:
         s.close()
+
+
+PAUSE_S = 13
+BODY = 16 << 20
+
+
+def test_a_server_that_reads_nothing_for_a_while_gets_all_of_it_in_the_end() -> None:
+    """Longer than unacknowledged bytes may be under way with HTTP/2: a paused reader is not a dead one."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+
+    def serve(s: socket.socket) -> None:
+        with s, contextlib.suppress(OSError):
+            if not s.recv(1, socket.MSG_PEEK):
+                return
+            threading.Event().wait(PAUSE_S)
+            n = 0
+            while n < BODY and (data := s.recv(1 << 20)):
+                n += len(data)
+            text = f"{n >= BODY}".encode()
+            s.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(text), text))
+            while s.recv(1 << 20):
+                pass
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    with proxy([f"127.0.0.1:{listener.getsockname()[1]}"]) as p:
+
+        def send(head: bytes, answers: dict[bytes, bytes]) -> None:
+            with socket.create_connection(("127.0.0.1", p.port), timeout=PAUSE_S + 20) as s:
+                try:
+                    s.sendall(head + b"z" * BODY)
+                    answers[head] = s.recv(4096)
+                except OSError as e:
+                    answers[head] = repr(e).encode()
+
+        answers: dict[bytes, bytes] = {}
+        heads = [b"\x00\x01 no HTTP", b"POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % BODY]
+        senders = [threading.Thread(target=send, args=(head, answers)) for head in heads]
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join()
+        assert [answers[head].startswith(b"HTTP/1.1 200 OK") for head in heads] == [True, True], answers
+    listener.close()

@@ -37,9 +37,13 @@ const READ: usize = 64 << 10;
 const EVENTS: usize = 1024;
 /// While time matters the loop turns at least this often.
 const TICK: Duration = Duration::from_millis(50);
-/// How long unacknowledged bytes to an endpoint may be under way before the connection counts as dead: well above
-/// a few retransmissions, below what a caller waits for.
-const USER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long bytes to an endpoint may be under way unacknowledged, or wait while it takes none, before the connection
+/// counts as dead: well above a few retransmissions, below what a caller waits for. That the kernel knows no
+/// difference between the two does no harm with HTTP/2, whose servers read on and have windows to slow a sender.
+const HTTP2_PATIENCE: Duration = Duration::from_secs(10);
+/// With HTTP/1.x a server that works on what it has leaves the rest unread: nginx's proxy_send_timeout.
+/// Connections that are passed through have no such limit; what pauses there, and for how long, is not ours to judge.
+const HTTP1_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Tokens: what kind of thing, and its number.
 const KIND: usize = 56;
@@ -424,9 +428,17 @@ impl Worker {
         }
     }
 
+    fn patience_with(&self, id: ConnId) -> Duration {
+        if self.relay.speaks_http2(id) {
+            HTTP2_PATIENCE
+        } else {
+            HTTP1_PATIENCE
+        }
+    }
+
     fn act(&mut self, action: Action, now: Nanos) {
         match action {
-            Action::Connect(id, addr) => match connect(addr) {
+            Action::Connect(id, addr) => match connect(addr, Some(self.patience_with(id))) {
                 Ok(stream) => {
                     self.adopt(id, stream, true, false);
                 }
@@ -587,14 +599,14 @@ impl Worker {
     }
 }
 
-/// Starts a connection to an endpoint.
-fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
+/// Starts a connection to an endpoint; `patience` with bytes that it does not take.
+fn connect(addr: SocketAddr, patience: Option<Duration>) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(addr)?;
     let _ = stream.set_nodelay(true);
     alive(&stream);
     // A peer that vanished without a word is noticed by unacknowledged bytes, not by PINGs, which gRPC servers
     // punish (too_many_pings).
-    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(USER_TIMEOUT));
+    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(patience);
     Ok(stream)
 }
 

@@ -448,6 +448,11 @@ impl Relay {
         &self.settings
     }
 
+    /// Does this connection speak HTTP/2?
+    pub fn speaks_http2(&self, id: ConnId) -> bool {
+        matches!(self.conns.get(id as usize), Some(Some(Peer::Http2(_))))
+    }
+
     /// Counters for whoever reports them.
     pub fn totals(&self) -> &Totals {
         &self.totals

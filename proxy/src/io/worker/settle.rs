@@ -150,7 +150,7 @@ impl Worker {
             return;
         };
         let interest = Interest::READABLE | Interest::WRITABLE;
-        let stream = connect(addr).and_then(|mut stream| {
+        let stream = connect(addr, None).and_then(|mut stream| {
             self.registry.register(&mut stream, token(SPARE, number), interest)?;
             Ok(stream)
         });
