@@ -79,7 +79,7 @@ fn changes(c: &mut Criterion) {
     let info = |port: usize, generation: u8| {
         let name = format!("pod-{generation}-{port}");
         let addr = ([10, generation, (port >> 8) as u8, port as u8], 8080).into();
-        EndpointInfo { addr, pod: name.as_str().into(), uid: name.as_str().into() }
+        EndpointInfo { addr, pod: name.as_str().into(), uid: name.as_str().into(), also: None }
     };
     for n in SIZES {
         let sets = [1, 2].map(|g| (0..n).map(|i| info(i, g)).collect::<Vec<_>>());

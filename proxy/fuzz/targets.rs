@@ -366,6 +366,7 @@ impl World {
             addr: ([127, 0, 0, n], 1).into(),
             pod: format!("{n}").into(),
             uid: format!("{n}").into(),
+            also: None,
         };
         let all: Vec<_> = (0..3).filter(|n| mask & (1 << n) != 0).map(info).collect();
         self.relay.set_endpoints(self.target, &all, self.now);

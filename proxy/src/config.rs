@@ -3,7 +3,7 @@
 //! A flag wins over its environment variable, that over the default. One table describes all options; `--help` and
 //! the parser are made from it. Looks nothing up by itself: arguments and environment are handed in.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::core::balance::tuning::{Policy, Tuning};
@@ -46,6 +46,13 @@ pub const OPTIONS: &[Opt] = &[
         "NET=NET",
         "",
         "stand in for each Service's cluster IP, moved into the second /24 or wider network",
+    ),
+    opt(
+        "transparent",
+        "EWMA_PROXY_TRANSPARENT",
+        "PORT",
+        "",
+        "take connections that init has redirected, on loopback; or on addresses, ADDR:PORT,…",
     ),
     opt(
         "namespace",
@@ -180,6 +187,8 @@ pub enum Mode {
     },
     /// A listener for each Service port of the namespace.
     Redirect(Redirect),
+    /// Listeners whose connections were redirected: their original destination tells whose they are.
+    Transparent(Vec<SocketAddr>),
 }
 
 /// A whole configuration.
@@ -216,6 +225,8 @@ pub enum Command {
     Await(SocketAddr, u64),
     /// Measure all policies in virtual time with these constants; as JSON?
     Simulate(Box<Tuning>, bool),
+    /// Write the redirect rules.
+    Init(crate::init::Init),
     /// Print this text.
     Print(String),
 }
@@ -228,6 +239,11 @@ pub fn parse(
     args: impl IntoIterator<Item = std::ffi::OsString>,
     env: impl Fn(&str) -> Option<String>,
 ) -> Result<Command, Vec<String>> {
+    let mut args = args.into_iter().peekable();
+    if args.next_if(|first| first == "init").is_some() {
+        let init = crate::init::options::parse(args, &env)?;
+        return Ok(init.map_or_else(|| Command::Print(crate::init::options::help()), Command::Init));
+    }
     let mut parser = lexopt::Parser::from_args(args);
     let mut flags: Vec<(String, String)> = vec![];
     let mut command = None;
@@ -266,7 +282,7 @@ pub fn parse(
         "await" => reader.await_command(),
         "simulate" => Some(Command::Simulate(Box::new(reader.tuning()), json)),
         other => {
-            reader.errors.push(format!("{other}: no such command; there are run, await and simulate"));
+            reader.errors.push(format!("{other}: no such command; there are run, await, simulate and init"));
             None
         }
     };
@@ -423,19 +439,34 @@ impl Reader<'_> {
         });
         let wants = "two networks of one size such as 10.96.0.0/16=127.9.0.0/16";
         let redirect = self.get("redirect", wants, Redirect::parse);
-        match (listen, endpoints, service, redirect) {
-            (Some(listen), Some(endpoints), None, None) => Some(Mode::Static { listen, endpoints }),
-            (Some(listen), None, Some((name, port)), None) => Some(Mode::Service { listen, name, port }),
-            (None, None, None, Some(redirect)) => Some(Mode::Redirect(redirect)),
+        let wants = "a port such as 4140, or addresses such as 127.0.0.1:4140,[::1]:4140";
+        let transparent = self.get("transparent", wants, redirected_to);
+        match (listen, endpoints, service, redirect, transparent) {
+            (Some(listen), Some(endpoints), None, None, None) => Some(Mode::Static { listen, endpoints }),
+            (Some(listen), None, Some((name, port)), None, None) => Some(Mode::Service { listen, name, port }),
+            (None, None, None, Some(redirect), None) => Some(Mode::Redirect(redirect)),
+            (None, None, None, None, Some(listen)) => Some(Mode::Transparent(listen)),
             _ => {
                 if self.errors.is_empty() {
-                    let ways = "--listen with --endpoints, --listen with --service, or --redirect alone";
+                    let ways =
+                        "--listen with --endpoints, --listen with --service, or --redirect or --transparent alone";
                     self.errors.push(format!("nothing to balance: give {ways}; see --help"));
                 }
                 None
             }
         }
     }
+}
+
+/// A port alone stands for both loopback addresses: that is where the rules redirect to.
+fn redirected_to(text: &str) -> Option<Vec<SocketAddr>> {
+    if let Some(port) = text.parse().ok().filter(|p| *p != 0) {
+        return Some(vec![
+            SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port),
+            SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port),
+        ]);
+    }
+    text.split(',').map(|a| a.trim().parse().ok()).collect()
 }
 
 fn read_policy(text: &str) -> Option<Policy> {
@@ -473,6 +504,7 @@ fn help() -> String {
         "ewma-proxy: balances gRPC requests, not connections (P2C over a latency EWMA)\n\n\
          usage: ewma-proxy [run] [options]\n\
          \x20      ewma-proxy await [--admin ADDR:PORT] [--timeout S]   wait until the proxy is ready\n\
+         \x20      ewma-proxy init [--help]                              redirect the pod's connections to it\n\
          \x20      ewma-proxy simulate [--json] [balancer's options]    compare the policies in virtual time\n\n\
          example: ewma-proxy --listen 127.0.0.1:9200 --endpoints 127.0.0.1:9101,127.0.0.1:9102\n\noptions:\n",
     );
@@ -542,6 +574,20 @@ mod tests {
     #[test]
     fn nothing_to_balance_says_what_to_give() {
         assert!(read(&[], &[]).unwrap_err()[0].contains("--endpoints"));
+    }
+
+    #[test]
+    fn transparent_takes_a_port_on_both_loopbacks_or_addresses_and_nothing_beside_it() {
+        let listen = |text: &str| match config(&["--transparent", text], &[]).mode {
+            Mode::Transparent(listen) => listen.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(listen("4140"), ["127.0.0.1:4140", "[::1]:4140"]);
+        assert_eq!(listen("0.0.0.0:1, [::]:1"), ["0.0.0.0:1", "[::]:1"]);
+        for bad in ["", "0", "here", "127.0.0.1"] {
+            assert!(read(&["--transparent", bad], &[]).is_err(), "{bad:?}");
+        }
+        assert!(read(&["--transparent", "1", "--redirect", "127.5.0.0/24=127.5.9.0/24"], &[]).is_err());
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use crate::admin::server::Status;
 use crate::config::{Config, Mode};
 use crate::core::catalog::{Change, ServicePort};
+use crate::core::detect::Hint;
 use crate::core::relay::EndpointInfo;
-use crate::io::message::{Message, Update};
+use crate::io::message::{Message, Place, Update};
 use crate::io::worker::Handle;
 use crate::kube;
 use crate::kube::config::KubeConfig;
@@ -27,16 +28,20 @@ fn update(mode: &Mode, change: Change) -> Option<Update> {
     match change {
         Change::Added(port) | Change::Changed(port) => {
             let key: Arc<str> = port.id.to_string().into();
-            match mode {
-                Mode::Redirect(_) => Some(Update::Target { listen: listeners(mode, &port), key }),
-                // Its one listener is there since the start.
-                _ => None,
-            }
+            let hint = Hint::read(port.app_protocol.as_deref(), port.opaque);
+            let listen = matches!(mode, Mode::Redirect(_)).then(|| listeners(mode, &port));
+            let place = Place {
+                service: port.id.service.to_string().into(),
+                port: port.id.port,
+                ips: port.cluster_ips,
+                headless: port.headless,
+            };
+            Some(Update::Target { key, listen, hint, place })
         }
         Change::Removed(id) => {
             let key: Arc<str> = id.to_string().into();
             match mode {
-                Mode::Redirect(_) => Some(Update::Gone { key }),
+                Mode::Redirect(_) | Mode::Transparent(_) => Some(Update::Gone { key }),
                 // The listener stays: the Service may come back.
                 _ => Some(Update::Endpoints { key, endpoints: vec![] }),
             }
@@ -46,6 +51,7 @@ fn update(mode: &Mode, change: Change) -> Option<Update> {
                 addr: e.addr,
                 pod: e.pod.clone(),
                 uid: e.uid.clone(),
+                also: e.also,
             };
             Some(Update::Endpoints { key: service.to_string().into(), endpoints: endpoints.iter().map(info).collect() })
         }

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
             println!("{}", simulate::report(*tuning, json, |policy| eprintln!("measuring {policy} …")));
             Ok(())
         }
+        Command::Init(init) => ewma_proxy::init::init(&init),
         Command::Run(config) => run::run(*config),
     };
     match outcome {

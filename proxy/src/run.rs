@@ -45,6 +45,10 @@ pub fn run(config: Config) -> Result<(), String> {
             discover::start(&config, handle.clone())?
         }
         Mode::Redirect(_) => discover::start(&config, handle.clone())?,
+        Mode::Transparent(listen) => {
+            listen_redirected(&mut worker, listen)?;
+            discover::start(&config, handle.clone())?
+        }
     };
     for addr in worker.listening() {
         log::line(Level::Info, &format!("listening on {addr}"));
@@ -89,10 +93,25 @@ fn fit_descriptors(config: &mut Config) {
     }
 }
 
+/// On all of `listen` that this machine has: one without IPv6 lacks `::1`.
+fn listen_redirected(worker: &mut Worker, listen: &[SocketAddr]) -> Result<(), String> {
+    for addr in listen {
+        match worker.listen_redirected(*addr) {
+            Ok(()) => {}
+            // EADDRNOTAVAIL, EAFNOSUPPORT.
+            Err(e) if addr.is_ipv6() && listen.len() > 1 && matches!(e.raw_os_error(), Some(99 | 97)) => {
+                log::line(Level::Info, &format!("not listening on {addr}, there is no IPv6 here: {e}"));
+            }
+            Err(e) => return Err(format!("cannot listen on {addr}: {e}")),
+        }
+    }
+    Ok(())
+}
+
 fn fixed(endpoints: &[SocketAddr]) -> Vec<EndpointInfo> {
     let info = |addr: &SocketAddr| {
         let name: Arc<str> = addr.to_string().into();
-        EndpointInfo { addr: *addr, pod: name.clone(), uid: name }
+        EndpointInfo { addr: *addr, pod: name.clone(), uid: name, also: None }
     };
     endpoints.iter().map(info).collect()
 }

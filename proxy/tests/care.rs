@@ -180,8 +180,12 @@ fn pods_that_come_and_go_without_end_are_forgotten() {
     let mut w = world(1, Answers::Echo, Settings::default());
     for n in 0..2_000u32 {
         let (pod, uid) = (format!("pod-{n}").into(), format!("u{n}").into());
-        let info =
-            ewma_proxy::core::relay::EndpointInfo { addr: ([10, 0, (n >> 8) as u8, n as u8], 1).into(), pod, uid };
+        let info = ewma_proxy::core::relay::EndpointInfo {
+            addr: ([10, 0, (n >> 8) as u8, n as u8], 1).into(),
+            pod,
+            uid,
+            also: None,
+        };
         w.relay.set_endpoints(w.target, &[info], w.now);
         w.pass(50);
     }

@@ -357,7 +357,8 @@ fn an_address_that_another_pod_took_over_is_another_endpoint() {
     let mut w = World::new(1);
     let c = w.client();
     w.echo(c, b"x");
-    let info = ewma_proxy::core::relay::EndpointInfo { addr: addr(1), pod: "pod-9".into(), uid: "u9".into() };
+    let info =
+        ewma_proxy::core::relay::EndpointInfo { addr: addr(1), pod: "pod-9".into(), uid: "u9".into(), also: None };
     w.relay.set_endpoints(w.target, &[info], w.now);
     w.settle();
     w.echo(c, b"y");

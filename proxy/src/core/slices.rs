@@ -43,6 +43,8 @@ impl fmt::Display for ObjectName {
 pub struct Endpoint {
     /// The pod's address and the port it listens on.
     pub addr: SocketAddr,
+    /// The pod's address of the other family, if it has both.
+    pub also: Option<SocketAddr>,
     /// The UID of the object behind it; the address where the slice names none.
     pub uid: Arc<str>,
     /// The pod's name; the address where the slice names none.
@@ -181,6 +183,7 @@ fn candidate(from: &SliceEndpoint, port: u16, zone: Option<&str>) -> Candidate {
     Candidate {
         endpoint: Endpoint {
             addr,
+            also: None,
             uid: or_address(&from.uid),
             pod: or_address(&from.pod),
             zone: from.zone.clone(),
@@ -217,5 +220,14 @@ fn keep_one_family(found: &mut Vec<Candidate>, families: &[Family]) {
         let rank = rank(&c.endpoint.addr);
         best.entry(group(c)).and_modify(|b| *b = rank.min(*b)).or_insert(rank);
     }
-    found.retain(|c| best.get(&group(c)) == Some(&rank(&c.endpoint.addr)));
+    let best = |c: &Candidate| best.get(&group(c)) == Some(&rank(&c.endpoint.addr));
+    let others: BTreeMap<(Arc<str>, u16), SocketAddr> = found
+        .iter()
+        .filter(|c| c.identified && !best(c))
+        .map(|c| ((c.endpoint.uid.clone(), c.endpoint.addr.port()), c.endpoint.addr))
+        .collect();
+    found.retain(best);
+    for c in found.iter_mut().filter(|c| c.identified) {
+        c.endpoint.also = others.get(&(c.endpoint.uid.clone(), c.endpoint.addr.port())).copied();
+    }
 }

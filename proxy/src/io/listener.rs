@@ -1,4 +1,4 @@
-//! Where clients connect. A listener belongs to one target; the accept loop survives a lack of descriptors.
+//! Where clients connect. A listener belongs to one target, or takes what was redirected to it; the accept loop survives a lack of descriptors.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,15 +15,15 @@ pub struct Listener {
     pub socket: TcpListener,
     /// Its address.
     pub addr: SocketAddr,
-    /// The target's number.
-    pub target: u32,
+    /// The target's number; None: each connection's original destination tells.
+    pub target: Option<u32>,
 }
 
 /// Binds an address.
 ///
 /// # Errors
 /// As the system says: in use, not ours, not allowed.
-pub fn bind(addr: SocketAddr, target: u32) -> io::Result<Listener> {
+pub fn bind(addr: SocketAddr, target: Option<u32>) -> io::Result<Listener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     // A restarted proxy must not wait for old connections in TIME_WAIT.
     socket.set_reuse_address(true)?;

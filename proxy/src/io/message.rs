@@ -2,12 +2,13 @@
 //!
 //! The worker owns everything and shares nothing: no lock and no atomic on the data path.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::Sender;
 use std::sync::Arc;
 
 use super::watch::Watcher;
 use crate::core::balance::tuning::Tuning;
+use crate::core::detect::Hint;
 use crate::core::relay::{EndpointInfo, EndpointStats, Explained, Totals};
 
 /// Something a worker is to do.
@@ -33,8 +34,12 @@ pub enum Update {
     Target {
         /// The target.
         key: Arc<str>,
-        /// Listening addresses.
-        listen: Vec<SocketAddr>,
+        /// Listening addresses; None: they stay as they are.
+        listen: Option<Vec<SocketAddr>>,
+        /// What the Service says of the protocol.
+        hint: Hint,
+        /// What redirected connections to it are known by.
+        place: Place,
     },
     /// Its endpoints are now these.
     Endpoints {
@@ -48,6 +53,19 @@ pub enum Update {
         /// The target.
         key: Arc<str>,
     },
+}
+
+/// A service port as clients dial it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// Its Service: `namespace/name`.
+    pub service: Box<str>,
+    /// The Service's port.
+    pub port: u16,
+    /// Its virtual addresses.
+    pub ips: Vec<IpAddr>,
+    /// It has none: clients dial pods.
+    pub headless: bool,
 }
 
 /// A copy of a worker's numbers.

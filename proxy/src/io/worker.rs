@@ -5,6 +5,7 @@
 //! The clock is read once a turn. Sockets are edge-triggered: one that was not read to its end is read again in the
 //! next turn. What becomes of a new connection is in `settle`. Must not know: HTTP, Kubernetes.
 
+mod redirected;
 mod settle;
 
 use std::cmp::Reverse;
@@ -102,6 +103,7 @@ pub struct Worker {
     hints: Vec<Hint>,
     /// Addresses that could not be bound yet.
     unbound: Vec<(SocketAddr, u32)>,
+    redirected: redirected::Redirected,
     /// Sockets that were not read to their end.
     again: Vec<Token>,
     start: Instant,
@@ -138,6 +140,7 @@ impl Worker {
             targets: HashMap::new(),
             hints: vec![],
             unbound: vec![],
+            redirected: redirected::Redirected::default(),
             again: vec![],
             start: Instant::now(),
             buffer: vec![0; READ].into_boxed_slice(),
@@ -155,7 +158,7 @@ impl Worker {
     pub fn add_target(&mut self, key: &str, listen: &[SocketAddr]) -> io::Result<u32> {
         let target = self.target(&key.into());
         for addr in listen {
-            self.listen(*addr, target)
+            self.listen(*addr, Some(target))
                 .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {addr}: {e}")))?;
         }
         Ok(target)
@@ -210,6 +213,7 @@ impl Worker {
                 return Ok(());
             }
             self.waited(now);
+            self.release(now, now);
             if now.saturating_sub(ticked) >= TICK.as_nanos() as Nanos {
                 ticked = now;
                 self.tick(now);
@@ -262,7 +266,7 @@ impl Worker {
         } else {
             self.relay.needs_care().then_some(Duration::from_secs(1))
         };
-        let due = [self.relay.due(), self.waits.peek().map(|Reverse((due, ..))| *due)];
+        let due = [self.relay.due(), self.waits.peek().map(|Reverse((due, ..))| *due), self.held_until()];
         let Some(due) = due.into_iter().flatten().min() else { return tick };
         let due = Duration::from_nanos(due.saturating_sub(self.now()));
         Some(tick.map_or(due, |tick| tick.min(due)))
@@ -296,9 +300,12 @@ impl Worker {
     fn accept(&mut self, number: usize, now: Nanos) {
         loop {
             let Some(listener) = self.listeners.get_mut(number) else { return };
-            let target = listener.target;
+            let (target, addr) = (listener.target, listener.addr);
             match listener.accept() {
-                Accepted::Client(stream) => self.welcome(stream, Route::Service(target), now),
+                Accepted::Client(stream) => match target {
+                    Some(target) => self.welcome(stream, Route::Service(target), now),
+                    None => self.divert(stream, addr, now),
+                },
                 Accepted::None => return,
                 Accepted::Exhausted(e) => {
                     log::line(Level::Warn, &format!("accepting rests for 100 ms: {e}"));
@@ -474,7 +481,7 @@ impl Worker {
         target
     }
 
-    fn listen(&mut self, addr: SocketAddr, target: u32) -> io::Result<()> {
+    fn listen(&mut self, addr: SocketAddr, target: Option<u32>) -> io::Result<()> {
         let mut listener = bind(addr, target)?;
         let number = self.listeners.next();
         self.registry.register(&mut listener.socket, token(LISTENER, number), Interest::READABLE)?;
@@ -486,7 +493,10 @@ impl Worker {
     fn read_inbox(&mut self, now: Nanos) -> bool {
         while let Ok(message) = self.inbox.try_recv() {
             match message {
-                Message::Updates(updates) => updates.into_iter().for_each(|u| self.update(u, now)),
+                Message::Updates(updates) => {
+                    updates.into_iter().for_each(|u| self.update(u, now));
+                    self.listed(now);
+                }
                 Message::Snapshot(to) => {
                     // Whoever asked may have given up.
                     let _ = to.send(self.snapshot(now));
@@ -505,9 +515,14 @@ impl Worker {
 
     fn update(&mut self, update: Update, now: Nanos) {
         match update {
-            Update::Target { key, listen } => {
+            Update::Target { key, listen, hint, place } => {
                 let target = self.target(&key);
-                let stale = |l: &Listener| l.target == target && !listen.contains(&l.addr);
+                if let Some(known) = self.hints.get_mut(target as usize) {
+                    *known = hint;
+                }
+                self.place(target, &place);
+                let Some(listen) = listen else { return };
+                let stale = |l: &Listener| l.target == Some(target) && !listen.contains(&l.addr);
                 let stale: Vec<usize> = self.listeners.iter().filter(|(_, l)| stale(l)).map(|(i, _)| i).collect();
                 stale.into_iter().for_each(|i| drop(self.listeners.remove(i)));
                 self.unbound.retain(|(addr, t)| *t != target || listen.contains(addr));
@@ -520,22 +535,25 @@ impl Worker {
             Update::Endpoints { key, endpoints } => {
                 let target = self.target(&key);
                 self.relay.set_gone(target, false);
+                let pods = endpoints.iter().flat_map(|e| [Some(e.addr), e.also]).flatten();
+                self.place_pods(target, pods);
                 self.relay.set_endpoints(target, &endpoints, now);
             }
             Update::Gone { key } => {
                 let Some(target) = self.targets.get(&key).copied() else { return };
                 let own: Vec<usize> =
-                    self.listeners.iter().filter(|(_, l)| l.target == target).map(|(i, _)| i).collect();
+                    self.listeners.iter().filter(|(_, l)| l.target == Some(target)).map(|(i, _)| i).collect();
                 own.into_iter().for_each(|i| drop(self.listeners.remove(i)));
                 self.unbound.retain(|(_, t)| *t != target);
                 self.relay.set_gone(target, true);
+                self.unplace(target);
                 self.relay.set_endpoints(target, &[], now);
             }
         }
     }
 
     fn try_listen(&mut self, addr: SocketAddr, target: u32, key: &str) {
-        if let Err(e) = self.listen(addr, target) {
+        if let Err(e) = self.listen(addr, Some(target)) {
             log::line(Level::Warn, &format!("cannot listen on {addr} for {key}, will try again: {e}"));
             self.unbound.push((addr, target));
         }
@@ -548,6 +566,7 @@ impl Worker {
         all.into_iter().for_each(|i| drop(self.listeners.remove(i)));
         self.unbound.clear();
         self.dismiss_silent();
+        self.dismiss_held();
         self.relay.drain(now);
     }
 
@@ -562,7 +581,7 @@ impl Worker {
             all.into_iter().for_each(|i| self.accept(i, now));
         }
         for (addr, target) in std::mem::take(&mut self.unbound) {
-            if self.listen(addr, target).is_err() {
+            if self.listen(addr, Some(target)).is_err() {
                 self.unbound.push((addr, target));
             }
         }

@@ -88,7 +88,8 @@ impl Handle {
         shared.listed[which] |= list;
         let all = shared.synced();
         let changes = if all && !before { shared.catalog.snapshot() } else { changes };
-        if all && !changes.is_empty() {
+        // The first word comes even if there is nothing to tell: then it is known that there is nothing.
+        if all && (!changes.is_empty() || !before) {
             (shared.deliver)(changes);
         }
     }

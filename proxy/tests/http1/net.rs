@@ -173,8 +173,12 @@ impl Net {
     }
 
     pub fn endpoints(&mut self, which: &[u8]) {
-        let info =
-            |n: &u8| EndpointInfo { addr: addr(*n), pod: format!("pod-{n}").into(), uid: format!("u{n}").into() };
+        let info = |n: &u8| EndpointInfo {
+            addr: addr(*n),
+            pod: format!("pod-{n}").into(),
+            uid: format!("u{n}").into(),
+            also: None,
+        };
         let all: Vec<_> = which.iter().map(info).collect();
         self.relay.set_endpoints(self.target, &all, self.now);
         self.settle();

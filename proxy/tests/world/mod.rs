@@ -71,7 +71,7 @@ pub enum Answers {
 }
 
 impl Peer {
-    fn new(role: Role, limits: Limits, answers: Answers) -> Self {
+    pub fn new(role: Role, limits: Limits, answers: Answers) -> Self {
         Self {
             h2: Connection::new(role, Rc::new(limits)),
             seen: HashMap::new(),
@@ -273,8 +273,12 @@ impl World {
     }
 
     pub fn endpoints(&mut self, which: &[u8]) {
-        let info =
-            |n: &u8| EndpointInfo { addr: addr(*n), pod: format!("pod-{n}").into(), uid: format!("u{n}").into() };
+        let info = |n: &u8| EndpointInfo {
+            addr: addr(*n),
+            pod: format!("pod-{n}").into(),
+            uid: format!("u{n}").into(),
+            also: None,
+        };
         let all: Vec<_> = which.iter().map(info).collect();
         self.relay.set_endpoints(self.target, &all, self.now);
         self.settle();

@@ -238,6 +238,12 @@ fn before<'a>(text: &'a str, ends: &[char]) -> &'a str {
     text.split(ends).next().unwrap_or_default()
 }
 
+/// The value of `Host` in a request's head as it goes on.
+pub fn host(head: &[u8]) -> Option<&[u8]> {
+    let named = |line: &&[u8]| line.get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"host:"));
+    Some(head.split(|c| *c == b'\n').find(named)?[5..].trim_ascii())
+}
+
 /// One Host, well formed, that agrees with the target (RFC 9112 §3.2): routing by one and serving by the other is
 /// how requests reach what they should not.
 fn check_host(facts: &Facts, target: &Target, old: bool) -> Result<(), Fault> {

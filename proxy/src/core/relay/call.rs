@@ -2,6 +2,7 @@
 //!
 //! Knows slots and numbers; does nothing itself.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use crate::core::h2::headers::Headers;
@@ -56,6 +57,8 @@ pub struct Call {
     pub up: Option<Leg>,
     /// The endpoint picked last.
     pub endpoint: Option<u32>,
+    /// It is for the endpoint at this very address.
+    pub pod: Option<SocketAddr>,
     /// The request's head.
     pub fields: Option<Rc<Headers>>,
     /// The request's trailers, if they came before there was a stream for them.
@@ -122,6 +125,7 @@ impl Calls {
             down: Some(down),
             up: None,
             endpoint: None,
+            pod: None,
             fields: Some(fields),
             trailers: None,
             body,

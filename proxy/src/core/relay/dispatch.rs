@@ -3,6 +3,9 @@
 //! A call is sent again only if its first try cannot have been processed: nothing was written, REFUSED_STREAM, or
 //! an identifier above GOAWAY's last (RFC 9113 §8.7). Each try goes to an endpoint of its own if there are others.
 
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
 use super::call::{CallId, ConnId, Leg};
 use super::{Action, Peer, Relay, Side};
 use crate::core::h2::connection::Role;
@@ -18,6 +21,9 @@ impl Relay {
             return self.expired(call, now);
         }
         let target = c.target;
+        if let Some(pod) = c.pod {
+            return self.dispatch_to_pod(call, target, pod, now);
+        }
         let Some(t) = self.targets.get_mut(target as usize) else { return };
         let Some(first) = t.pool.pick(now, avoid) else {
             self.wait(call, now);
@@ -32,6 +38,14 @@ impl Relay {
         let other = second.filter(|s| *s != first && Some(*s) != avoid);
         match other.and_then(|e| self.conn_with_room(target, e, now).map(|conn| (e, conn))) {
             Some((endpoint, conn)) => self.send(call, endpoint, conn, now),
+            None => self.wait(call, now),
+        }
+    }
+
+    fn dispatch_to_pod(&mut self, call: CallId, target: u32, pod: SocketAddr, now: Nanos) {
+        let Some(endpoint) = self.endpoint_at(target, pod) else { return self.pod_gone(call, pod, now) };
+        match self.conn_with_room(target, endpoint, now) {
+            Some(conn) => self.send(call, endpoint, conn, now),
             None => self.wait(call, now),
         }
     }
@@ -157,16 +171,27 @@ impl Relay {
         self.serve_waiting_http1(target, now);
         let Some(t) = self.targets.get_mut(target as usize) else { return };
         let mut queue = std::mem::take(&mut t.waiting);
+        let mut for_pods = VecDeque::new();
         while let Some(call) = queue.pop_front() {
             if self.calls.get(call).is_some_and(|c| c.waiting.is_some() && c.target == target) {
                 self.dispatch(call, None, now);
             }
             let Some(t) = self.targets.get_mut(target as usize) else { return };
-            if !t.waiting.is_empty() {
-                // Still none: keep the order, this one first.
-                t.waiting.append(&mut queue);
-                return;
+            if t.waiting.is_empty() {
+                continue;
             }
+            if self.calls.get(call).is_some_and(|c| c.pod.is_some()) {
+                // One pod has no room: that is nobody else's concern.
+                for_pods.append(&mut t.waiting);
+                continue;
+            }
+            // Still none: keep the order, this one first.
+            t.waiting.append(&mut queue);
+            break;
+        }
+        if let (false, Some(t)) = (for_pods.is_empty(), self.targets.get_mut(target as usize)) {
+            for_pods.append(&mut t.waiting);
+            t.waiting = for_pods;
         }
     }
 

@@ -10,14 +10,17 @@ impl Relay {
     pub(super) fn on_downstream(&mut self, id: ConnId, event: Event, input: &[u8], now: Nanos) {
         match event {
             Event::Request { slot, fields, end } => {
-                let Some(Side::Down { target }) = self.conn(id).map(|c| c.side) else { return };
+                let Some(Side::Down { target, pod }) = self.conn(id).map(|c| c.side) else { return };
                 if self.held.grow(fields.list_size()) {
                     self.measure(now);
                 }
                 if self.held.full {
                     return self.shed(id, slot);
                 }
-                let call = self.calls.insert(target, Leg { conn: id, slot }, fields, end, now);
+                let call = self.calls.insert(target, Leg { conn: id, slot }, fields.clone(), end, now);
+                if let Some(pod) = pod {
+                    self.aim(call, target, pod, &fields);
+                }
                 if let Some(conn) = self.conn(id) {
                     conn.h2.set_call(slot, call);
                 }

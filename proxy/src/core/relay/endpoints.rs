@@ -26,6 +26,8 @@ pub struct EndpointInfo {
     pub pod: Arc<str>,
     /// Its pod's UID, or its address.
     pub uid: Arc<str>,
+    /// Its address of the other family, if it has both.
+    pub also: Option<SocketAddr>,
 }
 
 impl Relay {
@@ -43,13 +45,16 @@ impl Relay {
     pub fn set_endpoints(&mut self, target: u32, wanted: &[EndpointInfo], now: Nanos) {
         let Some(t) = self.targets.get_mut(target as usize) else { return };
         let same = |u: &Upstream, e: &EndpointInfo| u.addr == e.addr && u.uid == e.uid;
-        let mut leaving = Vec::new();
+        let (mut leaving, mut staying) = (Vec::new(), Vec::new());
         let mut known = vec![false; wanted.len()];
         let index: std::collections::HashMap<_, _> =
             wanted.iter().enumerate().map(|(i, e)| ((e.addr, e.uid.clone()), i)).collect();
         for (i, e) in t.pool.active() {
             match index.get(&(e.info.addr, e.info.uid.clone())) {
-                Some(at) if same(&e.info, &wanted[*at]) => known[*at] = true,
+                Some(at) if same(&e.info, &wanted[*at]) => {
+                    known[*at] = true;
+                    staying.push((i, wanted[*at].also));
+                }
                 _ => leaving.push(i),
             }
         }
@@ -57,6 +62,11 @@ impl Relay {
             self.retire(target, i, now);
         }
         let Some(t) = self.targets.get_mut(target as usize) else { return };
+        for (i, also) in staying {
+            if let Some(info) = t.pool.info_mut(i) {
+                info.also = also;
+            }
+        }
         for (at, e) in wanted.iter().enumerate() {
             // The same endpoint named twice counts once.
             if known[at] || index.get(&(e.addr, e.uid.clone())) != Some(&at) {
@@ -64,8 +74,9 @@ impl Relay {
             }
             let (pod, uid) = (e.pod.clone(), e.uid.clone());
             let stats = EndpointStats::default();
+            let (idle, also) = (vec![], e.also);
             t.pool.add(
-                Upstream { addr: e.addr, pod, uid, conns: vec![], idle: vec![], http1: 0, tcp: 0, stats, gone: None },
+                Upstream { addr: e.addr, pod, uid, also, conns: vec![], idle, http1: 0, tcp: 0, stats, gone: None },
                 now,
             );
         }

@@ -18,6 +18,7 @@ mod endpoints;
 mod finish;
 mod http1;
 mod memory;
+mod pods;
 mod record;
 mod respond;
 mod retry;
@@ -138,6 +139,8 @@ pub struct Upstream {
     pub pod: Arc<str>,
     /// Its pod's UID, or its address: an address that another pod took over is another endpoint.
     pub uid: Arc<str>,
+    /// Its address of the other family.
+    pub also: Option<SocketAddr>,
     /// Open HTTP/2 connections to it.
     pub conns: Vec<ConnId>,
     /// Idle HTTP/1.x connections to it, the one used last at the end.
@@ -171,8 +174,17 @@ pub struct Target {
 /// Which way a connection goes, and to whom.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Side {
-    Down { target: u32 },
-    Up { target: u32, endpoint: u32, connected: bool, deadline: Nanos },
+    /// A client's; `pod`: the one it was dialled to, of a headless Service.
+    Down {
+        target: u32,
+        pod: Option<SocketAddr>,
+    },
+    Up {
+        target: u32,
+        endpoint: u32,
+        connected: bool,
+        deadline: Nanos,
+    },
 }
 
 struct Conn {
@@ -268,9 +280,13 @@ impl Relay {
 
     /// A client connected for this target and speaks HTTP/2; the number names its connection from now on.
     pub fn accepted(&mut self, target: u32, now: Nanos) -> ConnId {
+        self.accepted_at(target, None, now)
+    }
+
+    fn accepted_at(&mut self, target: u32, pod: Option<SocketAddr>, now: Nanos) -> ConnId {
         self.totals.accepted += 1;
         self.totals.downstream += 1;
-        let id = self.insert(Role::Server, Side::Down { target });
+        let id = self.insert(Role::Server, Side::Down { target, pod });
         if self.draining {
             self.drain_conn(id, drain::SHUTDOWN, now);
         }

@@ -84,6 +84,16 @@ impl Worker {
                 let id = self.relay.accepted_http1(target, now);
                 self.hand_over(id, sniff, now);
             }
+            (Ok(Protocol::Http1), Route::Pod(target, pod)) => {
+                let Some(sniff) = self.unsettle(number) else { return };
+                let id = self.relay.accepted_http1_for_pod(target, pod, now);
+                self.hand_over(id, sniff, now);
+            }
+            (Ok(Protocol::Http2), Route::Pod(target, pod)) => {
+                let Some(sniff) = self.unsettle(number) else { return };
+                let id = self.relay.accepted_for_pod(target, pod, now);
+                self.hand_over(id, sniff, now);
+            }
             _ => {
                 sniff.opaque = true;
                 self.open(number, now);

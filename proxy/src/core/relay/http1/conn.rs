@@ -1,5 +1,7 @@
 //! The two kinds of HTTP/1.x connections and the exchange between them; what they hold, and nothing of what is done.
 
+use std::net::SocketAddr;
+
 use super::super::call::{Code, ConnId};
 use super::super::{Peer, Relay};
 use crate::core::h1::body::Wire;
@@ -99,6 +101,8 @@ pub struct Client {
     pub io: Io,
     pub parser: Parser,
     pub target: u32,
+    /// The pod it was dialled to, of a headless Service.
+    pub pod: Option<SocketAddr>,
     pub exchange: Option<Box<Exchange>>,
     /// Another request may follow.
     pub keep: bool,
@@ -166,6 +170,8 @@ impl Server {
 pub struct Exchange {
     /// The request's head as it goes on.
     pub head: Vec<u8>,
+    /// It is for the endpoint at this very address.
+    pub pod: Option<SocketAddr>,
     pub asks: Asks,
     pub idempotent: bool,
     pub route: u32,

@@ -18,6 +18,8 @@ mod time;
 
 pub(super) use conn::{Client, Io, Server};
 
+use std::net::SocketAddr;
+
 use super::call::ConnId;
 use super::{Action, Peer, Relay};
 use crate::core::h1::parser::Parser;
@@ -27,6 +29,15 @@ use conn::After;
 impl Relay {
     /// A client connected for this target and speaks HTTP/1.x; the number names its connection from now on.
     pub fn accepted_http1(&mut self, target: u32, now: Nanos) -> ConnId {
+        self.accepted_http1_at(target, None, now)
+    }
+
+    /// Like [`Relay::accepted_http1`], for a connection that was dialled to `pod`, one of the target's.
+    pub fn accepted_http1_for_pod(&mut self, target: u32, pod: SocketAddr, now: Nanos) -> ConnId {
+        self.accepted_http1_at(target, Some(pod), now)
+    }
+
+    fn accepted_http1_at(&mut self, target: u32, pod: Option<SocketAddr>, now: Nanos) -> ConnId {
         self.totals.accepted += 1;
         self.totals.downstream += 1;
         let parser = Parser::requests(self.http1.clone());
@@ -34,6 +45,7 @@ impl Relay {
             io: Io::default(),
             parser,
             target,
+            pod,
             exchange: None,
             keep: !self.draining,
             since: now,

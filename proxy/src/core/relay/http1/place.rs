@@ -4,6 +4,8 @@
 //! answer came, its method is idempotent, and the connection had been idle, so that it crossed with the server's
 //! close (RFC 9110 §9.2.2, RFC 9112 §9.3.1). A request that kills a server on a new connection kills only one.
 
+use std::net::SocketAddr;
+
 use super::super::call::ConnId;
 use super::super::{Action, Peer, Relay};
 use super::conn::{Io, LastWords, Server};
@@ -14,6 +16,9 @@ impl Relay {
     /// Sends an exchange to an endpoint, `avoid` being the one that just failed it; without one it waits.
     pub(super) fn place(&mut self, id: ConnId, avoid: Option<u32>, now: Nanos) {
         let Some(target) = self.client(id).map(|c| c.target) else { return };
+        if let Some(pod) = self.exchange(id).and_then(|x| x.pod) {
+            return self.place_at_pod(id, target, pod, now);
+        }
         let Some(t) = self.targets.get_mut(target as usize) else { return };
         let Some(first) = t.pool.pick(now, avoid) else { return self.queue(id, target, now) };
         if self.attach(id, target, first, now) {
@@ -22,6 +27,19 @@ impl Relay {
         let second = self.targets.get_mut(target as usize).and_then(|t| t.pool.pick(now, Some(first)));
         let other = second.filter(|s| *s != first && Some(*s) != avoid);
         if !other.is_some_and(|endpoint| self.attach(id, target, endpoint, now)) {
+            self.queue(id, target, now);
+        }
+    }
+
+    fn place_at_pod(&mut self, id: ConnId, target: u32, pod: SocketAddr, now: Nanos) {
+        let Some(endpoint) = self.endpoint_at(target, pod) else {
+            if let Some(client) = self.client(id) {
+                // It connects anew and finds out what is at that address now.
+                client.keep = false;
+            }
+            return self.fail_http1(id, 503, &format!("the pod at {pod} has left its Service"), now);
+        };
+        if !self.attach(id, target, endpoint, now) {
             self.queue(id, target, now);
         }
     }

@@ -4,7 +4,7 @@ use super::super::call::ConnId;
 use super::super::Relay;
 use super::conn::{After, Exchange};
 use crate::core::h1::body::{Framing, Wire};
-use crate::core::h1::head::Request;
+use crate::core::h1::head::{host, Request};
 use crate::core::h1::parser::Event;
 use crate::core::h1::{bad, Fault};
 use crate::core::h2::limits::Nanos;
@@ -49,9 +49,13 @@ impl Relay {
         let route = self.routes.number(&request.path);
         let Some(client) = self.client(id) else { return };
         client.keep &= request.keep;
+        let (target, pod) = (client.target, client.pod);
+        let pod = pod.and_then(|pod| self.pod_meant(target, pod, host(&request.bytes)));
+        let Some(client) = self.client(id) else { return };
         let wire = if request.framing == Framing::Chunked { Wire::Chunked } else { Wire::Raw };
         client.exchange = Some(Box::new(Exchange {
             head: request.bytes,
+            pod,
             asks: request.asks,
             idempotent: request.idempotent,
             route,

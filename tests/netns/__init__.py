@@ -1,0 +1,1 @@
+"""The proxy between real network namespaces, behind real redirect rules. Needs root."""
