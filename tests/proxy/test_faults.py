@@ -229,8 +229,8 @@ def test_a_black_hole_fails_its_pending_calls_within_10_seconds_and_new_ones_mov
         assert codes == {grpc.StatusCode.UNAVAILABLE}
 
 
-def test_100_times_100_streams_over_a_limit_of_100_lose_no_call_and_give_memory_back() -> None:
-    """10,000 calls open at once on 100 connections; each of two servers takes 100 streams a connection, 8 of those."""
+def test_10_000_open_streams_cost_little_each_and_give_it_back() -> None:
+    """On 100 connections, to a server that takes them all and answers none."""
     waiting: list[socket.socket] = []
 
     def script(s: socket.socket) -> None:
@@ -250,6 +250,7 @@ def test_100_times_100_streams_over_a_limit_of_100_lose_no_call_and_give_memory_
             raw.send(b"".join(raw.head(1 + 2 * i) for i in range(100)))
         wait_until(lambda: p.metric("ewma_proxy_requests_in_flight") >= 9_999, 20, "10,000 streams are open")
         per_stream = (p.rss_mib() - idle) * 1024 / 10_000
+        print(f"{per_stream:.2f} KiB for a stream")
         assert per_stream < 2, f"{per_stream:.2f} KiB for a stream"
         for raw in [*raws, first]:
             raw.close()
