@@ -1,7 +1,9 @@
 """What runs inside the namespaces: `world` serves, all else is a client that prints what it saw as JSON.
 
-world                    gRPC on :8080 and :8081, a greeter on :2525, an echo on :8443 and :7777, the API server
+world                    gRPC on :8080 and :8081, HTTP/1.1 on :8082, a greeter on :2525, an echo on :8443 and
+                         :7777, the API server
 grpc TARGET N [AUTHORITY]   N calls on one channel: pod → calls
+http HOST PORT N NAME    N GETs on one connection with this Host: pod → answers
 greeting HOST PORT       what the server says first, and after how many seconds
 echo HOST PORT HEX       what comes back, as hex
 accept PORT              prints `ready`, accepts one connection, prints its peer's address
@@ -75,6 +77,15 @@ def grpc_servers() -> Iterator[None]:
             server.stop(0)
 
 
+def http_server(n: int, address: str) -> None:
+    def serve(s: socket.socket) -> None:
+        while (head := s.recv(65536)) and head.endswith(b"\r\n\r\n"):
+            name = f"pod-{n}".encode()
+            s.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(name), name))
+
+    tcp_server(8082, serve, address)
+
+
 def serve_world() -> None:
     sys.path.insert(0, str(ROOT))
     from tests.netns.support import api_server
@@ -82,6 +93,9 @@ def serve_world() -> None:
     tcp_server(2525, greet)
     tcp_server(8443, echo)
     tcp_server(7777, echo)
+    for n in range(3):
+        for address in (f"::ffff:10.77.1.{n + 1}", f"fd77:1::{n + 1}"):
+            http_server(n, address)
     with api_server() as api, grpc_servers():
         threading.Thread(target=api.serve_forever, daemon=True).start()
         print("ready", flush=True)
@@ -98,6 +112,17 @@ def call_grpc(target: str, n: str, authority: str = "") -> dict[str, int]:
         for _ in range(int(n)):
             _, call = method.with_call(b"x", timeout=5)
             seen[str(dict(call.initial_metadata())["pod"])] += 1
+    return dict(seen)
+
+
+def call_http(host: str, port: str, n: str, name: str) -> dict[str, int]:
+    import http.client
+
+    connection = http.client.HTTPConnection(host, int(port), timeout=5)
+    seen: Counter[str] = Counter()
+    for _ in range(int(n)):
+        connection.request("GET", "/", headers={"host": name})
+        seen[connection.getresponse().read().decode()] += 1
     return dict(seen)
 
 
@@ -149,6 +174,7 @@ def main(kind: str, *args: str) -> None:
         return
     clients: dict[str, Callable[..., Any]] = {
         "grpc": call_grpc,
+        "http": call_http,
         "greeting": greeting,
         "echo": echoed,
         "outcome": outcome,

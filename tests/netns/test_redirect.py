@@ -39,6 +39,12 @@ def test_a_headless_services_name_is_balanced_and_a_pods_own_goes_there(pod: Wor
         assert pod.client("grpc", address, "10", name) == {"pod-1": 10}, name
 
 
+@pytest.mark.parametrize("host", ["10.77.1.2", "fd77:1::2"])
+def test_http_1_finds_a_headless_service_by_its_host_too(pod: World, host: str) -> None:
+    assert len(pod.client("http", host, "8082", "30", "web.lab.svc:8082")) == 3
+    assert pod.client("http", host, "8082", "10", "pod-1.web.lab.svc:8082") == {"pod-1": 10}
+
+
 def test_a_pod_that_no_headless_service_has_gets_its_connection_untouched(pod: World) -> None:
     assert pod.client("grpc", "10.77.1.2:8080", "10", "voting") == {"pod-1": 10}
 

@@ -231,3 +231,37 @@ fn keep_one_family(found: &mut Vec<Candidate>, families: &[Family]) {
         c.endpoint.also = others.get(&(c.endpoint.uid.clone(), c.endpoint.addr.port())).copied();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_with_two_families_is_one_endpoint_that_knows_its_other_address() {
+        let slice = |ip: &str, pods: &[(&str, &str)]| Slice {
+            id: ObjectName::new("lab", ip),
+            service: Some("voting".into()),
+            ports: vec![SlicePort { name: "".into(), port: 8080 }],
+            endpoints: pods
+                .iter()
+                .map(|(addr, uid)| SliceEndpoint {
+                    addr: addr.parse().unwrap(),
+                    standing: Standing::Ready,
+                    pod: None,
+                    uid: Some((*uid).into()),
+                    zone: None,
+                    node: None,
+                    for_zones: vec![],
+                })
+                .collect(),
+        };
+        let slices = [slice("v4", &[("10.1.0.1", "a"), ("10.1.0.2", "b")]), slice("v6", &[("fd00::1", "a")])];
+        let found = |families: &[Family]| -> Vec<(String, Option<String>)> {
+            let all = effective(slices.iter(), "", families, None, 10);
+            all.iter().map(|e| (e.addr.to_string(), e.also.map(|a| a.to_string()))).collect()
+        };
+        let (a4, a6, b) = ("10.1.0.1:8080", "[fd00::1]:8080", ("10.1.0.2:8080".to_string(), None));
+        assert_eq!(found(&[Family::V4, Family::V6]), [(a4.to_string(), Some(a6.to_string())), b.clone()]);
+        assert_eq!(found(&[Family::V6, Family::V4]), [b, (a6.to_string(), Some(a4.to_string()))]);
+    }
+}
