@@ -119,7 +119,6 @@ class Echo(grpc.GenericRpcHandler):
         self.started = threading.Semaphore(0)
         self.cancelled = threading.Semaphore(0)
         self.calls = 0
-        self.broken = False
         self.ids: Counter[str] = Counter()
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
@@ -140,13 +139,11 @@ class Echo(grpc.GenericRpcHandler):
     def _enter(self, context: grpc.ServicerContext) -> None:
         self.calls += 1
         if self.broken:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "broken on purpose")
+            context.abort(grpc.StatusCode.UNAVAILABLE, "broken")
         context.send_initial_metadata((("pod", self.name),))
 
     def unary(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         self.ids.update(v for k, v in context.invocation_metadata() if k == "x-id")
-        if self.broken:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "broken")
         self._enter(context)
         seen = [(k, v) for k, v in context.invocation_metadata() if k.startswith("x-")]
         context.set_trailing_metadata(tuple(seen))

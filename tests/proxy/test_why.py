@@ -70,6 +70,7 @@ def test_each_pick_can_be_made_again_from_what_the_page_says() -> None:
         assert (pick["winner_address"], pick["reason"]) == made_again(pick, page["constants"])
     reasons = {pick["reason"] for pick in picks}
     assert "the other rests" in reasons, reasons
+    assert any(c["state"] == "failing" for pick in picks for c in pick["candidates"])
     assert any(r.startswith("alike") for r in reasons), reasons
     assert all(a["age_ms"] <= b["age_ms"] for a, b in itertools.pairwise(picks))
 
