@@ -79,7 +79,7 @@ class World:
         self.run("ip", "route", "add", "default", "via", "10.77.0.1")
         self.run("ip", "-6", "route", "add", "default", "via", "fd77::1")
         (self.dir / "kubeconfig").write_text(KUBECONFIG)
-        (self.dir / "kubeconfig").chmod(0o644)
+        (self.dir / "no-api").write_text(KUBECONFIG.replace("6443", "6444"))
         # Beside the checkout the proxy's user may read nothing.
         shutil.copy(proxy_binary(), self.dir / "ewma-proxy")
 
@@ -110,11 +110,13 @@ class World:
         """Runs `ewma-proxy init` in the pod."""
         return self.run(str(self.dir / "ewma-proxy"), "init", "--port", str(PORT), "--proxy-uid", str(UID), *flags)
 
-    def start_proxy(self) -> None:
-        flags = ("--transparent", str(PORT), "--namespace", NAMESPACE, "--admin", f"127.0.0.1:{ADMIN}")
+    def start_proxy(self, *more: str, kubeconfig: str = "kubeconfig", ready: bool = True) -> None:
+        flags = (*more, "--transparent", str(PORT), "--namespace", NAMESPACE, "--admin", f"127.0.0.1:{ADMIN}")
         user = ("setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups", "--no-new-privs")
-        binary = (str(self.dir / "ewma-proxy"), *flags, "--kubeconfig", str(self.dir / "kubeconfig"))
+        binary = (str(self.dir / "ewma-proxy"), *flags, "--kubeconfig", str(self.dir / kubeconfig))
         self.proxy = self.start(*user, *binary)
+        if not ready:
+            return
         self.run(str(self.dir / "ewma-proxy"), "await", "--admin", f"127.0.0.1:{ADMIN}", "--timeout", "10")
 
     def kill_proxy(self) -> None:

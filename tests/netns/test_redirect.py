@@ -130,6 +130,20 @@ def test_a_dead_proxy_means_refused_connections_and_a_client_recovers_within_2_s
     assert len(pod.client("grpc", "10.96.0.10:80", "30")) == 3
 
 
+def test_before_the_first_list_connections_are_held_and_then_pass_through_as_strangers(pod: World) -> None:
+    pod.kill_proxy()
+    pod.start_proxy("--wait-ms", "700", kubeconfig="no-api", ready=False)
+    client = pod.start(sys.executable, str(PEERS), "until", "10.77.0.1", "7777")
+    assert client.stdout
+    assert client.stdout.readline() == "trying\n"
+    begin = time.monotonic()
+    assert client.stdout.readline() == '"open"\n'
+    assert 0.5 < time.monotonic() - begin < 3
+    pod.kill_proxy()
+    pod.start_proxy()
+    assert len(pod.client("grpc", "10.96.0.10:80", "30")) == 3
+
+
 def test_the_proxy_runs_as_a_user_without_rights(pod: World) -> None:
     assert pod.proxy
     status = Path(f"/proc/{pod.proxy.pid}/status").read_text()
