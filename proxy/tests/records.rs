@@ -69,3 +69,20 @@ fn records_that_nobody_takes_are_dropped_and_counted() {
     w.relay.take_records(&mut records);
     assert_eq!((records.len(), w.relay.totals().records_lost), (MAX_RECORDS, 10));
 }
+
+#[test]
+fn a_scanner_of_paths_makes_no_more_than_a_hundred_routes_and_its_calls_are_counted() {
+    let mut w = World::new(1);
+    let c = w.client();
+    for n in 0..300 {
+        let slot = w.call(c, &format!("/scan/{n}?x={n}"), b"", true);
+        w.clients.get_mut(&c).unwrap().sweep(slot);
+    }
+    let slot = w.call(c, &format!("/{}", "x".repeat(10_000)), b"", true);
+    w.clients.get_mut(&c).unwrap().sweep(slot);
+    let names = w.relay.routes().names();
+    assert!(names.len() <= 100 && names.iter().all(|n| n.len() <= 200 && !n.contains('?')));
+    let stats = &w.relay.targets()[0].pool.all().next().unwrap().1.info.stats;
+    assert_eq!(stats.routes.iter().flatten().map(|r| r.grpc[0]).sum::<u64>(), 301);
+    assert!(stats.routes[0].as_ref().is_some_and(|other| other.grpc[0] >= 200), "the rest are one route");
+}
