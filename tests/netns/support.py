@@ -1,7 +1,8 @@
 """A pod and a world as network namespaces with a veth pair between them, and programs inside. Needs root and ip(8).
 
 The pod's addresses are 10.77.0.2 and fd77::2; the world has those of servers, and the fake API server. Cluster IPs are
-routed to the world, where nobody has them: only a connection that the proxy has balanced gets through.
+routed to the world, where nobody has them: only a connection that the proxy has balanced gets through. The proxy takes
+turns: whom a request reaches is asked here, not how a busy machine's latencies compare.
 """
 
 from __future__ import annotations
@@ -111,7 +112,17 @@ class World:
         return self.run(str(self.dir / "ewma-proxy"), "init", "--port", str(PORT), "--proxy-uid", str(UID), *flags)
 
     def start_proxy(self, *more: str, kubeconfig: str = "kubeconfig", ready: bool = True) -> None:
-        flags = (*more, "--transparent", str(PORT), "--namespace", NAMESPACE, "--admin", f"127.0.0.1:{ADMIN}")
+        flags = (
+            *more,
+            "--policy",
+            "round-robin",
+            "--transparent",
+            str(PORT),
+            "--namespace",
+            NAMESPACE,
+            "--admin",
+            f"127.0.0.1:{ADMIN}",
+        )
         user = ("setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups", "--no-new-privs")
         binary = (str(self.dir / "ewma-proxy"), *flags, "--kubeconfig", str(self.dir / kubeconfig))
         self.proxy = self.start(*user, *binary)
