@@ -121,6 +121,13 @@ pub struct End {
     at: usize,
 }
 
+impl End {
+    /// Has it been asked for a tunnel? What follows is no message.
+    fn tunnel(&self) -> bool {
+        self.got.windows(7).any(|w| w.eq_ignore_ascii_case(b"upgrade") || w == b"CONNECT")
+    }
+}
+
 /// What servers do by themselves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Serve {
@@ -146,6 +153,8 @@ pub struct Net {
     pub refusing: Vec<SocketAddr>,
     pub silent: Vec<SocketAddr>,
     pub held: usize,
+    /// What the proxy sends is not read by the strict reader.
+    pub lenient: bool,
 }
 
 impl Net {
@@ -167,6 +176,7 @@ impl Net {
             refusing: vec![],
             silent: vec![],
             held: 0,
+            lenient: false,
         };
         net.endpoints(&(1..=servers).collect::<Vec<_>>());
         net
@@ -318,7 +328,7 @@ impl Net {
         let (now, piece, serve) = (self.now, self.piece, self.serve);
         let Some(end) = self.ends.get_mut(&id) else { return false };
         let mut moved = false;
-        if end.addr.is_some() && serve != Serve::No {
+        if end.addr.is_some() && serve != Serve::No && !(self.lenient && end.tunnel()) {
             serve_one(end, serve);
         }
         let wants = self.relay.wants_bytes(id);

@@ -92,8 +92,10 @@ pub fn request(section: &[u8]) -> Result<Request, Fault> {
     let mut head = httparse::Request::new(&mut []);
     match head.parse_with_uninit_headers(section, &mut fields) {
         Ok(Status::Complete(n)) if n == section.len() => {}
-        Err(Error::Version) => return Err(Fault { status: 505, reason: "a version other than HTTP/1.0 and 1.1" }),
-        Err(Error::Token) => return Err(bad("a malformed request line")),
+        Err(Error::Version) if other_version(section) => {
+            return Err(Fault { status: 505, reason: "a version other than HTTP/1.0 and 1.1" });
+        }
+        Err(Error::Token | Error::Version) => return Err(bad("a malformed request line")),
         Err(Error::TooManyHeaders) => return Err(Fault { status: 431, reason: "too many header fields" }),
         _ => return Err(bad("a malformed header field")),
     }
@@ -150,6 +152,13 @@ pub fn request(section: &[u8]) -> Result<Request, Fault> {
         keep: !old && !facts.close,
         path: place.path.as_bytes().to_vec(),
     })
+}
+
+/// Is it a request line but for the number of its version?
+fn other_version(section: &[u8]) -> bool {
+    let line = section.split(|c| *c == b'\r').next().unwrap_or_default();
+    let words: Vec<&[u8]> = line.split(|c| *c == b' ').collect();
+    words.len() == 3 && words.iter().all(|w| !w.is_empty()) && words[2].starts_with(b"HTTP/")
 }
 
 /// Reads a response's head, the whole of it and nothing else. `asks` tells of the request.

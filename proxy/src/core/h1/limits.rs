@@ -25,7 +25,7 @@ pub struct Limits {
     /// Chunk extensions of one body, all chunks together (CVE-2023-39326: they cost the sender nothing).
     pub extensions: usize,
     /// What waits on one side of a connection before nothing more is read or passed on: fills a socket buffer, and
-    /// is all that a stalled peer costs. What is there when it is passed may be exceeded by one read (64 KiB).
+    /// is all that a stalled peer costs. One read (64 KiB) may go beyond it. No less than a head may have.
     pub buffer: usize,
     /// 1xx answers to one request: a server that sends them without end is cut.
     pub interim: u32,

@@ -65,8 +65,9 @@ pub fn section(input: &[u8], scan: &mut Scan, bounds: Bounds) -> Result<Option<u
         scan.lines += 1;
     }
     match () {
-        () if scan.line == 0 && scan.at > bounds.first => Err(TOO_LONG),
-        () if scan.at > bounds.bytes || scan.lines > bounds.lines => Err(TOO_LARGE),
+        () if scan.line == 0 && input.len() > bounds.first => Err(TOO_LONG),
+        // Not even one more byte: whoever waits for it may have no room for more.
+        () if input.len() >= bounds.bytes || scan.lines > bounds.lines => Err(TOO_LARGE),
         () => Ok(None),
     }
 }
