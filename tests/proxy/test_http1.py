@@ -1,4 +1,4 @@
-"""Real HTTP/1.x through the proxy: http.client, httpx, curl and websockets against http.server, uvicorn, raw sockets."""
+"""Real HTTP/1.x through the proxy: http.client, httpx, curl, websockets; http.server, uvicorn, raw sockets."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def asgi_server() -> Iterator[str]:
     thread.start()
     wait_until(lambda: server.started, 10, "uvicorn listens")
     try:
-        yield "127.0.0.1:{}".format(server.servers[0].sockets[0].getsockname()[1])
+        yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(10)
