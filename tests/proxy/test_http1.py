@@ -29,6 +29,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Says who it is; echoes what it is sent, by its length or in chunks."""
 
     protocol_version = "HTTP/1.1"
+    # It writes head and body apart: with Nagle's algorithm each answer would wait for an acknowledgement.
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         self._answer(str(self.server.server_address[1]).encode())
