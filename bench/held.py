@@ -11,16 +11,14 @@ import h2.config
 import h2.connection
 import h2.events
 
-_HEAD = [
-    (":method", "POST"),
-    (":scheme", "http"),
-    (":authority", "bench"),
-    (":path", "/10.grpc"),
-    ("content-type", "application/grpc"),
-    ("te", "trailers"),
-]
+_PATH = "/10.grpc"
 #: Streams of one connection: below every peer's limit (nghttpx and Envoy: 100).
 STREAMS = 90
+
+
+def _head(path: str) -> list[tuple[str, str]]:
+    pseudo = [(":method", "POST"), (":scheme", "http"), (":authority", "bench"), (":path", path)]
+    return [*pseudo, ("content-type", "application/grpc"), ("te", "trailers")]
 
 
 class Client:
@@ -35,10 +33,10 @@ class Client:
     def _send(self) -> None:
         self.socket.sendall(self.h2.data_to_send())
 
-    def call(self) -> None:
+    def call(self, path: str = _PATH) -> None:
         """One whole call."""
         stream = self.h2.get_next_available_stream_id()
-        self.h2.send_headers(stream, _HEAD, end_stream=True)
+        self.h2.send_headers(stream, _head(path), end_stream=True)
         self._send()
         while True:
             received = self.socket.recv(65536)
@@ -49,21 +47,21 @@ class Client:
             if any(isinstance(e, h2.events.StreamEnded) for e in events):
                 return
 
-    def begin(self, count: int) -> None:
+    def begin(self, count: int, path: str = _PATH) -> None:
         """So many calls whose requests do not end."""
         for _ in range(count):
-            self.h2.send_headers(self.h2.get_next_available_stream_id(), _HEAD)
+            self.h2.send_headers(self.h2.get_next_available_stream_id(), _head(path))
         self._send()
 
 
 @contextlib.contextmanager
-def connections(port: int, count: int) -> Iterator[list[Client]]:
+def connections(port: int, count: int, path: str = _PATH) -> Iterator[list[Client]]:
     """So many connections, each with one call done and nothing under way."""
     clients: list[Client] = []
     try:
         for _ in range(count):
             clients.append(Client(port))
-            clients[-1].call()
+            clients[-1].call(path)
         yield clients
     finally:
         for client in clients:

@@ -22,6 +22,7 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use super::listener::{bind, Accepted, Listener};
 use super::message::{EndpointSnapshot, Message, Snapshot, TargetSnapshot, Update, Why};
 use super::opaque::Opaque;
+use super::pace::Pace;
 use super::slab::Slab;
 use super::sniff::Sniff;
 use super::watch::{publish, Watcher};
@@ -194,15 +195,19 @@ impl Worker {
         let mut actions: Vec<Action> = vec![];
         let mut ended: Vec<Ended> = vec![];
         let mut ticked: Nanos = 0;
+        let mut pace = Pace::default();
         loop {
             match self.poll.poll(&mut events, self.patience()) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 other => other?,
             }
             let now = self.now();
-            for stale in std::mem::take(&mut self.again) {
-                self.stirred(stale, true, true, false, now);
+            // What is not read to its end now is added behind those.
+            let stale = self.again.len();
+            for i in 0..stale {
+                self.stirred(self.again[i], true, true, false, now);
             }
+            self.again.drain(..stale);
             let mut woken = false;
             for event in &events {
                 let ended = event.is_read_closed() || event.is_error();
@@ -240,6 +245,12 @@ impl Worker {
             }
             if self.finished() {
                 return Ok(());
+            }
+            let handled = self.relay.take_handled();
+            if self.again.is_empty() {
+                if let Some(rest) = pace.rest(now, handled, self.now()) {
+                    std::thread::sleep(rest);
+                }
             }
         }
     }
@@ -373,14 +384,15 @@ impl Worker {
             }
             return;
         }
-        match socket.stream.read(&mut self.buffer) {
+        let cut = self.relay.unread(id, &mut self.buffer);
+        match socket.stream.read(&mut self.buffer[cut..]) {
             Ok(0) if self.relay.ended(id, now) => {}
             Ok(0) => self.gone(id, now),
             Ok(n) => {
-                self.relay.received(id, &self.buffer[..n], now);
+                self.relay.received_behind(id, &self.buffer[..cut + n], cut, now);
                 // A short read has emptied the socket; its end, if it is there, must still be fetched.
                 let ended = matches!(self.sockets.get(id as usize), Some(Some(socket)) if socket.ended);
-                if n == self.buffer.len() || ended {
+                if cut + n == self.buffer.len() || ended {
                     self.again.push(token(CONN, id as usize));
                 }
             }

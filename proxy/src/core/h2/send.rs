@@ -214,15 +214,14 @@ impl Connection {
 fn finish_head(out: &mut Vec<u8>, at: usize, id: u32, flags: u8, max: usize) {
     let start = at + frame::HEADER_LEN;
     let len = out.len() - start;
-    let first = len.min(max);
-    let mut header = Vec::with_capacity(frame::HEADER_LEN);
-    let done = if len <= max { flag::END_HEADERS } else { 0 };
     if len <= max {
         let l = (len as u32).to_be_bytes();
         out[at..at + 3].copy_from_slice(&l[1..]);
-        out[at + 4] = flags | done;
+        out[at + 4] = flags | flag::END_HEADERS;
         return;
     }
+    let first = len.min(max);
+    let mut header = Vec::with_capacity(frame::HEADER_LEN);
     let rest = out.split_off(start + first);
     frame::put_header(&mut header, first, kind::HEADERS, flags, id);
     out[at..start].copy_from_slice(&header);

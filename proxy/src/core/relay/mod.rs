@@ -241,6 +241,8 @@ pub struct Relay {
     over: Vec<CallId>,
     /// Calls that came with the bytes being read now.
     fresh: Vec<CallId>,
+    /// Heads of requests and answers since the owner last asked.
+    handled: u32,
     seed: u64,
     draining: bool,
 }
@@ -273,6 +275,7 @@ impl Relay {
             due: call::NEVER,
             over: vec![],
             fresh: vec![],
+            handled: 0,
             seed,
             draining: false,
         }
@@ -319,25 +322,46 @@ impl Relay {
     /// Bytes came in on a connection.
     pub fn received(&mut self, id: ConnId, bytes: &[u8], now: Nanos) {
         let Some(conn) = self.conn(id) else { return self.received_http1(id, bytes, now) };
+        if conn.rest.is_empty() {
+            self.received_behind(id, bytes, 0, now);
+        } else {
+            let mut joined = std::mem::take(&mut conn.rest);
+            let cut = joined.len();
+            joined.extend_from_slice(bytes);
+            self.received_behind(id, &joined, cut, now);
+        }
+    }
+
+    /// Copies the beginning of a frame whose end is still to come to the front of `into`, where the owner reads on;
+    /// returns its length. [`Relay::received_behind`] takes both together, so that a cut frame is copied and the
+    /// rest is not.
+    pub fn unread(&self, id: ConnId, into: &mut [u8]) -> usize {
+        let Some(Some(Peer::Http2(conn))) = self.conns.get(id as usize) else { return 0 };
+        let Some(front) = into.get_mut(..conn.rest.len()) else { return 0 };
+        front.copy_from_slice(&conn.rest);
+        front.len()
+    }
+
+    /// Bytes came in on a connection: `input` without its first `cut` bytes, which are [`Relay::unread`]'s.
+    pub fn received_behind(&mut self, id: ConnId, input: &[u8], cut: usize, now: Nanos) {
+        let Some(conn) = self.conn(id) else { return self.received_http1(id, &input[cut..], now) };
+        if conn.rest.len() > cut {
+            // It found no room at the front.
+            return self.received(id, &input[cut..], now);
+        }
         if conn.closing || conn.lost {
             return;
         }
         conn.signs.heard(now);
-        if self.held.grow(bytes.len()) {
+        if self.held.grow(input.len() - cut) {
             self.measure(now);
         }
-        let Some(conn) = self.conn(id) else { return };
-        let mut joined = std::mem::take(&mut conn.rest);
-        let input = if joined.is_empty() {
-            bytes
-        } else {
-            joined.extend_from_slice(bytes);
-            &joined[..]
-        };
-        let mut at = 0;
+        let (mut at, mut heads) = (0, 0);
         loop {
             let Some(conn) = self.conn(id) else { return };
-            match conn.h2.next_event(input, &mut at, now) {
+            let next = conn.h2.next_event(input, &mut at, now);
+            heads += u32::from(matches!(next, Ok(Some(Event::Request { .. } | Event::Response { .. }))));
+            match next {
                 Ok(Some(event)) => match conn.side {
                     Side::Down { .. } => self.on_downstream(id, event, input, now),
                     Side::Up { .. } => {
@@ -357,8 +381,14 @@ impl Relay {
                 }
             }
         }
+        self.handled = self.handled.saturating_add(heads);
         if let Some(conn) = self.conn(id) {
-            conn.rest = if at == input.len() { Vec::new() } else { input[at..].to_vec() };
+            conn.rest.clear();
+            if at < input.len() {
+                conn.rest.extend_from_slice(&input[at..]);
+            } else if conn.rest.capacity() > 0 && conn.h2.streams() == 0 {
+                conn.rest = Vec::new();
+            }
         }
         self.dispatch_fresh(now);
         self.touch(id);
@@ -403,6 +433,11 @@ impl Relay {
     pub fn take_actions(&mut self, into: &mut Vec<Action>) {
         into.clear();
         std::mem::swap(into, &mut self.actions);
+    }
+
+    /// How many heads of requests and answers came in since the last call: how busy things are.
+    pub fn take_handled(&mut self) -> u32 {
+        std::mem::take(&mut self.handled)
     }
 
     /// Peers' faults since the last call, for the log.

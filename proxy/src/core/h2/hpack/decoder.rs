@@ -82,9 +82,10 @@ impl Decoder {
         if !try_memo {
             return self.decode_block(block, limits).map(Rc::new);
         }
-        let at = hash(block, &[]) as usize % ENTRIES;
+        let at = hash(block, &[]) as usize % (ENTRIES / 2) * 2;
         let generation = self.table.generation();
-        if let Some(known) = &self.memo[at] {
+        // Two places for each block, so that two which meet in one do not drive each other out in turn.
+        for known in [&self.memo[at], &self.memo[at + 1]].into_iter().flatten() {
             if known.generation == generation && known.block == block {
                 self.score = (self.score + 1).min(32);
                 return Ok(known.list.clone());
@@ -93,6 +94,7 @@ impl Decoder {
         self.score = (self.score - 1).max(-32);
         let list = Rc::new(self.decode_block(block, limits)?);
         if self.table.generation() == generation {
+            self.memo[at + 1] = self.memo[at].take();
             self.memo[at] = Some(Box::new(Remembered { generation, block: block.to_vec(), list: list.clone() }));
         }
         Ok(list)

@@ -77,9 +77,10 @@ impl Encoder {
             self.encode_list(list, out);
             return;
         }
-        let at = (Rc::as_ptr(list) as usize >> 4) % ENTRIES;
+        let at = (Rc::as_ptr(list) as usize >> 4) % (ENTRIES / 2) * 2;
         let generation = self.table.generation();
-        if let Some(known) = &self.memo[at] {
+        // Two places for each list, so that two which meet in one do not drive each other out in turn.
+        for known in [&self.memo[at], &self.memo[at + 1]].into_iter().flatten() {
             if known.generation == generation && Rc::ptr_eq(&known.list, list) {
                 out.extend_from_slice(&known.block);
                 return;
@@ -91,6 +92,7 @@ impl Encoder {
         let again = Rc::strong_count(list) > 1;
         if settled && again && self.table.generation() == generation && list.list_size() <= LARGEST {
             let block = out[start..].to_vec();
+            self.memo[at + 1] = self.memo[at].take();
             self.memo[at] = Some(Box::new(Remembered { generation, list: list.clone(), block }));
         }
     }
