@@ -55,7 +55,7 @@ fuzz: $(STAMPS)/tools ## every fuzz target for SECONDS=600 each (wants nightly; 
 			-max_total_time=$(SECONDS) -max_len=2048 -timeout=10 -rss_limit_mb=1000 -verbosity=0 -print_final_stats=1) || exit 1; \
 	done
 
-bench: $(STAMPS)/dev ## beside the peers, 12 quiet minutes → docs/performance.md (BENCH=--quick for a look)
+bench: $(STAMPS)/dev ## beside the peers, 9 quiet minutes → docs/performance.md (BENCH=--quick for a look)
 	@$(BIN)/python -m bench $(BENCH)
 
 lock: ## pin the newest versions that pyproject.toml allows (wants `uv`)

@@ -1,4 +1,4 @@
-"""Build step that pyproject.toml cannot state: Python code from demo_app/proto/*.proto.
+"""Build steps that pyproject.toml cannot state: Python code from demo_app/proto/*.proto, a static proxy.
 
 Runs in every kind of build (wheel, sdist, editable), before the packages are collected. Knows nothing of the
 lab or the proxy; the Rust binary is built by setuptools-rust from pyproject.toml.
@@ -6,7 +6,11 @@ lab or the proxy; the Rust binary is built by setuptools-rust from pyproject.tom
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from setuptools import setup
@@ -32,6 +36,27 @@ def generate() -> None:
         sys.exit(f"could not generate code from {', '.join(stale)}")
 
 
+def link_statically() -> None:
+    """Have cargo link the proxy with the C library inside, if there is a static one.
+
+    One file then runs in any image, and takes a third less memory, which was libc's and the loader's. A target is
+    named because flags without one would reach procedural macros too, which cannot be static.
+    """
+    if sys.platform != "linux" or {"RUSTFLAGS", "CARGO_BUILD_TARGET"} & os.environ.keys():
+        return
+    try:
+        told = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "x.c")
+            source.write_text("int main(void) { return 0; }\n")
+            subprocess.run(["cc", "-static-pie", "-o", f"{folder}/x", source], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return
+    if host := re.search(r"^host: (.*-gnu)$", told, re.M):
+        os.environ["CARGO_BUILD_TARGET"] = host[1]
+        os.environ["RUSTFLAGS"] = "-C target-feature=+crt-static"
+
+
 class BuildPy(build_py):
     """The usual build_py, after the protos."""
 
@@ -40,4 +65,5 @@ class BuildPy(build_py):
         super().run()
 
 
+link_statically()
 setup(cmdclass={"build_py": BuildPy})

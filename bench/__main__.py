@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from bench import machine, private, report, rounds, summary
@@ -18,7 +19,7 @@ from bench.peers import PEERS
 from bench.tools import ROOT, Missing, require
 
 EXAMPLE = """examples:
-  make bench                                        all of it, about 12 minutes; writes docs/performance.md
+  make bench                                        all of it, about 9 minutes; writes docs/performance.md
   python -m bench --quick                           a look, under 2 minutes; writes nothing under docs/
   python -m bench --peers ours,tcp --cases r2000 --rounds 7
 
@@ -34,6 +35,7 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--peers", metavar="A,B", help=f"of {','.join(PEERS)}")
     parser.add_argument("--cases", metavar="A,B", help=f"of {','.join(CASES)}")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds (default 5)")
+    parser.add_argument("--scale", type=float, default=1.0, metavar="X", help="each run of load lasts X times as long")
     parser.add_argument("--no-memory", action="store_true", help="leave out what connections and streams cost")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.add_argument("--from-raw", type=Path, metavar="FILE", help="run nothing; report these records anew")
@@ -43,6 +45,8 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
     chosen.rounds = chosen.rounds if chosen.rounds is not None else 3 if chosen.quick else 5
     if chosen.rounds < 1:
         parser.error("--rounds: at least 1")
+    if chosen.scale <= 0:
+        parser.error("--scale: above 0")
     return chosen
 
 
@@ -80,7 +84,7 @@ def main() -> int:
 
 def _run(chosen: argparse.Namespace) -> tuple[list[rounds.Record], dict[str, str]]:
     peers = [PEERS[name] for name in chosen.peers]
-    cases = [CASES[name] for name in chosen.cases]
+    cases = [replace(CASES[name], seconds=CASES[name].seconds * chosen.scale) for name in chosen.cases]
     require(["taskset", "unshare", "h2load", "nghttpd", "interop-server", *{p.tool for p in peers}])
     if any(c.generator == "ghz" for c in cases):
         require(["ghz"])

@@ -16,7 +16,7 @@ class Case:
     size: int = 10
     rate: int = 0
     endpoints: int = 3
-    seconds: float = 1.5
+    seconds: float = 1.0
     generator: str = "h2load"
     #: Response times are kept; writing them down costs the load's core some of what it could send.
     timed: bool = False
@@ -35,10 +35,10 @@ CASES = {
         Case("8x16-1k", "8 × 16, 1 KiB bodies", size=1024),
         Case("8x4-64k", "8 × 4, 64 KiB bodies", streams=4, size=65536),
         Case("8x16-e1000", "8 × 16, 1,000 endpoints", endpoints=1000, peers=_SOME),
-        Case("r500", "500 requests/s, 8 connections", rate=500, seconds=2, timed=True),
-        Case("r2000", "2,000 requests/s, 8 connections", rate=2000, seconds=2, timed=True),
-        Case("r10000", "10,000 requests/s, 8 connections", rate=10_000, seconds=1.5, timed=True),
-        Case("g2000", "gRPC, 2,000 calls/s, open loop", rate=2000, seconds=2, generator="ghz", timed=True),
+        Case("r500", "500 requests/s, 8 connections", rate=500, seconds=1.5, timed=True),
+        Case("r2000", "2,000 requests/s, 8 connections", rate=2000, seconds=1.5, timed=True),
+        Case("r10000", "10,000 requests/s, 8 connections", rate=10_000, seconds=1.2, timed=True),
+        Case("g2000", "gRPC, 2,000 calls/s, open loop", rate=2000, seconds=1.5, generator="ghz", timed=True),
     )
 }
 

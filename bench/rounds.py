@@ -20,6 +20,8 @@ from bench.peers import Peer
 Record = dict[str, Any]
 #: Connections, and connections × streams, that are held open for their memory.
 CONNECTIONS, CARRIERS = 400, 10
+#: Memory hardly differs from round to round: it is looked at in the first few.
+MEMORY_ROUNDS = 2
 _PORT = 8000
 
 
@@ -73,7 +75,7 @@ def run(
             with contextlib.ExitStack() as stack:
                 proxies = Proxies(folder, proxy_core, stack)
                 order = rotated(peers, number)
-                if memory:
+                if memory and number < MEMORY_ROUNDS:
                     say(f"round {number + 1}/{count}: memory")
                     for peer in order:
                         note({"round": number, "peer": peer.name, "case": "memory", **_memory(peer, proxies)})
