@@ -14,9 +14,12 @@ const MANY: u32 = 8;
 /// Messages that must be likely to come during a pause, going by the last milliseconds: 16,000 requests a second. Of
 /// 2,000 a second that come eight at a time every turn has [`MANY`], and each would wait for nothing.
 const LIKELY: f64 = 8.0;
-/// From the beginning of a turn to the next one's (ns). About what an endpoint on the same machine takes to answer; a
-/// quarter of a millisecond is below what a caller of so busy a proxy waits anyway.
-const PAUSE: Nanos = 250_000;
+/// Requests that must be under way. Each of them waits for two pauses, so this many still let one core do all it can,
+/// 100,000 requests a second; one client with 16 at a time was held to less than half of what it could send.
+const OPEN: usize = 64;
+/// From the beginning of a turn to the next one's (ns). About what an endpoint on the same machine takes to answer, and
+/// below what a caller of so busy a proxy waits anyway.
+const PAUSE: Nanos = 200_000;
 /// Less is not worth the system call (ns): the kernel's timers are late by 50 µs.
 const LEAST: Nanos = 30_000;
 /// Time constant of what counts as lately (ns).
@@ -30,12 +33,13 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// A turn that began at `began` handled so many messages: how long to rest at `now`, its end.
-    pub fn rest(&mut self, began: Nanos, handled: u32, now: Nanos) -> Option<Duration> {
+    /// A turn that began at `began` handled so many messages, with at most `open` requests under way: how long to rest
+    /// at `now`, its end.
+    pub fn rest(&mut self, began: Nanos, handled: u32, open: usize, now: Nanos) -> Option<Duration> {
         let since = began.saturating_sub(self.last) as f64;
         self.last = began;
         self.level = self.level * (-since / LATELY).exp() + f64::from(handled);
-        if handled < MANY || self.level * (PAUSE as f64 / LATELY) < LIKELY {
+        if handled < MANY || open < OPEN || self.level * (PAUSE as f64 / LATELY) < LIKELY {
             return None;
         }
         let left = (began + PAUSE).saturating_sub(now);
@@ -53,7 +57,7 @@ mod tests {
     fn pauses(handled: u32, every: Nanos) -> (usize, usize) {
         let mut pace = Pace::default();
         let turns: Vec<Nanos> = (1..).map(|i| i * every).take_while(|t| *t < SECOND / 10).collect();
-        let paused = turns.iter().filter(|t| pace.rest(**t, handled, **t + 1_000).is_some()).count();
+        let paused = turns.iter().filter(|t| pace.rest(**t, handled, OPEN, **t + 1_000).is_some()).count();
         (paused, turns.len())
     }
 
@@ -77,15 +81,21 @@ mod tests {
     }
 
     #[test]
+    fn few_requests_under_way_never_wait() {
+        let mut pace = Pace::default();
+        assert!((1..100).all(|i| pace.rest(i * PAUSE, 500, OPEN - 1, i * PAUSE + 1).is_none()));
+    }
+
+    #[test]
     fn a_turn_that_took_long_is_followed_at_once() {
         let mut pace = Pace::default();
-        assert_eq!(pace.rest(1_000, 500, 1_000 + PAUSE - LEAST + 1), None);
-        assert_eq!(pace.rest(2_000, 500, 10 * PAUSE), None);
+        assert_eq!(pace.rest(1_000, 500, OPEN, 1_000 + PAUSE - LEAST + 1), None);
+        assert_eq!(pace.rest(2_000, 500, OPEN, 10 * PAUSE), None);
     }
 
     #[test]
     fn a_pause_is_what_is_left_of_the_turn() {
         let mut pace = Pace::default();
-        assert_eq!(pace.rest(1_000, 500, 101_000), Some(Duration::from_nanos(PAUSE - 100_000)));
+        assert_eq!(pace.rest(1_000, 500, OPEN, 101_000), Some(Duration::from_nanos(PAUSE - 100_000)));
     }
 }

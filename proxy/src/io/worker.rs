@@ -202,6 +202,7 @@ impl Worker {
                 other => other?,
             }
             let now = self.now();
+            let open = self.relay.calls();
             // What is not read to its end now is added behind those.
             let stale = self.again.len();
             for i in 0..stale {
@@ -248,7 +249,7 @@ impl Worker {
             }
             let handled = self.relay.take_handled();
             if self.again.is_empty() {
-                if let Some(rest) = pace.rest(now, handled, self.now()) {
+                if let Some(rest) = pace.rest(now, handled, open.max(self.relay.calls()), self.now()) {
                     std::thread::sleep(rest);
                 }
             }
