@@ -14,9 +14,9 @@ const MANY: u32 = 8;
 /// Messages that must be likely to come during a pause, going by the last milliseconds: 16,000 requests a second. Of
 /// 2,000 a second that come eight at a time every turn has [`MANY`], and each would wait for nothing.
 const LIKELY: f64 = 8.0;
-/// Requests that must be under way. Each of them waits for two pauses, so this many still let one core do all it can,
-/// 100,000 requests a second; one client with 16 at a time was held to less than half of what it could send.
-const OPEN: usize = 64;
+/// Requests that must be under way. Each of them may wait for two pauses, so this many still let 64,000 requests a
+/// second pass; one client with 16 at a time was held to less than half of what it could send.
+const OPEN: usize = 32;
 /// From the beginning of a turn to the next one's (ns). About what an endpoint on the same machine takes to answer, and
 /// below what a caller of so busy a proxy waits anyway.
 const PAUSE: Nanos = 200_000;
