@@ -59,7 +59,7 @@ impl Bench {
     fn new() -> Self {
         let mut relay = Relay::new(Settings::default(), 7);
         let target = relay.add_target("lab/voting:8080");
-        let info = EndpointInfo { addr: world::addr(1), pod: "pod".into(), uid: "uid".into() };
+        let info = EndpointInfo { addr: world::addr(1), pod: "pod".into(), uid: "uid".into(), also: None };
         relay.set_endpoints(target, &[info], 0);
         let client = relay.accepted(target, 0);
         let limits = Rc::new(Limits::default());
