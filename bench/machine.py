@@ -17,14 +17,16 @@ _VERSION = {"ghz": "--version", "nginx": "-v", "haproxy": "-v", "envoy": "--vers
 
 def describe() -> dict[str, str]:
     """Name → value, in the order in which they are shown."""
-    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    said = Path("/proc/cpuinfo").read_text()
+    cpu = re.search(r"model name\s*: (.*)", said)
+    virtual = ", a virtual machine" if re.search(r"^flags.* hypervisor", said, re.M) else ""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     proxy, other = cores()
     now = datetime.datetime.now(datetime.UTC)
     about = {
         "date": f"{now:%Y-%m-%d %H:%M} UTC",
         "commit": _said(["git", "-C", str(ROOT), "describe", "--always", "--dirty"]),
-        "CPU": f"{cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores, virtual machine or not: unknown",
+        "CPU": f"{cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores{virtual}",
         "memory": f"{memory:.0f} GiB",
         "kernel": platform.release(),
         "pinning": f"proxies on core {proxy}, load and back ends on core {other}",
