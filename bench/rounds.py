@@ -22,6 +22,8 @@ Record = dict[str, Any]
 CONNECTIONS, CARRIERS = 400, 10
 #: Memory hardly differs from round to round: it is looked at in the first few.
 MEMORY_ROUNDS = 2
+#: So many endpoints no case has.
+_FRESH = "4"
 _PORT = 8000
 
 
@@ -75,10 +77,9 @@ def run(
             with contextlib.ExitStack() as stack:
                 proxies = Proxies(folder, proxy_core, stack)
                 order = rotated(peers, number)
-                if memory and number < MEMORY_ROUNDS:
-                    say(f"round {number + 1}/{count}: memory")
-                    for peer in order:
-                        note({"round": number, "peer": peer.name, "case": "memory", **_memory(peer, proxies)})
+                watched = order if memory and number < MEMORY_ROUNDS else []
+                for peer in watched:
+                    note({"round": number, "peer": peer.name, "case": "memory", **_idle(peer, proxies)})
                 for at, case in enumerate(cases):
                     say(f"round {number + 1}/{count}: {case.title}")
                     for peer in rotated(order, at):
@@ -86,6 +87,9 @@ def run(
                             note({"round": number, **_one(peer, case, proxies, files[case.size], load_core)})
                     if case.timed and case.rate:
                         note({"round": number, **_direct(case, files[case.size], load_core)})
+                for peer in watched:
+                    say(f"round {number + 1}/{count}: connections and streams of {peer.title}")
+                    note({"round": number, "peer": peer.name, "case": "memory", **_held(peer, proxies)})
     return records
 
 
@@ -142,11 +146,18 @@ def _numbers(result: load.Result) -> Record:
     return {"requests": result.requests, "rps": result.rps, **times}
 
 
-def _memory(peer: Peer, proxies: Proxies) -> Record:
-    """KiB idle; bytes per idle connection and per idle stream, beyond what is there anyway."""
-    port, pid = proxies.get(peer, "3")
+def _idle(peer: Peer, proxies: Proxies) -> Record:
+    """KiB of a proxy that has had no client yet."""
+    _, pid = proxies.get(peer, "3")
     held.settle()
     idle = measure.memory(pid)
+    return {"idle": idle.rss, "idle_anon": idle.anon}
+
+
+def _held(peer: Peer, proxies: Proxies) -> Record:
+    """Bytes of RSS per idle connection and per idle stream, in a process of its own: memory that a load has left free
+    would hide them."""
+    port, pid = proxies.get(peer, _FRESH)
     with held.connections(port, 10):
         pass
     held.settle()
@@ -164,8 +175,6 @@ def _memory(peer: Peer, proxies: Proxies) -> Record:
         after = measure.memory(pid).rss
     held.settle()
     return {
-        "idle": idle.rss,
-        "idle_anon": idle.anon,
         "per_connection": (loaded - base) * 1024 / CONNECTIONS,
         "per_stream": (after - before) * 1024 / (CARRIERS * held.STREAMS),
     }
