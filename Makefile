@@ -4,11 +4,13 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 CLUSTER ?= local
+# The node image for CLUSTER=kind; empty: kind's own.
+export BALANCE_LAB_KIND_IMAGE := $(KIND_IMAGE)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 
-.PHONY: help lab-up lab-down test lint test-rust test-python static conformance fuzz bench lock clean
+.PHONY: help lab-up lab-down test lint test-rust test-python static conformance test-kind fuzz bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -36,6 +38,9 @@ test-python: $(STAMPS)/dev ## unit and local tiers
 
 static: $(STAMPS)/tools ## build/static/ewma-proxy, one file for any Linux of this architecture
 	./scripts/static-binary
+
+test-kind: $(STAMPS)/dev ## the lab on a real cluster in docker (wants docker and kind; KIND_IMAGE=… as above)
+	$(BIN)/pytest -m kind tests/kind
 
 conformance: $(STAMPS)/dev ## other people's suites and clients, and the faults that take minutes
 	./scripts/conformance-tools || echo "make: some tools are missing; their tests are skipped"

@@ -14,7 +14,7 @@ import click
 
 from lab import __version__
 
-COMMANDS = ("up", "down", "status", "mesh", "inject", "scenario", "verdict", "stat")
+COMMANDS = ("up", "down", "status", "mesh", "inject", "scenario", "verdict", "stat", "images")
 
 
 class Commands(click.Group):

@@ -27,17 +27,40 @@ def lab_options(command: Callable[..., R]) -> Callable[..., R]:
     @click.option("--on", default="local", show_default=True, metavar="CLUSTER", help="local, kind or context:NAME.")
     @click.option("--name", default="default", show_default=True, help="Which lab, where there are several.")
     @click.option("--namespace", "-n", default="balance-lab", show_default=True, help="Namespace of the app.")
+    @click.option(
+        "--kind-image", metavar="IMAGE", envvar="BALANCE_LAB_KIND_IMAGE", help="Node image for --on kind. [kind's own]"
+    )
+    @click.option(
+        "--image",
+        "images",
+        multiple=True,
+        metavar="NAME=IMAGE",
+        help="Another image for demo-app or ewma-proxy, such as one of your registry. Repeatable.",
+    )
     @functools.wraps(command)
-    def wrapped(on: str, name: str, namespace: str, **rest: Any) -> R:
+    def wrapped(on: str, name: str, namespace: str, kind_image: str | None, images: tuple[str, ...], **rest: Any) -> R:
         from lab.clusters import open_cluster
 
-        lab = Lab(open_cluster(on, name), namespace, Progress())
+        lab = Lab(open_cluster(on, name, kind_image or None), namespace, Progress(), _images(images))
         try:
             return command(lab, **rest)
         finally:
             lab.close()
 
     return wrapped
+
+
+def _images(given: tuple[str, ...]) -> dict[str, str] | None:
+    """NAME=IMAGE pairs as a table. Raises BadInput."""
+    from lab.manifests import IMAGES
+
+    table = {}
+    for pair in given:
+        name, equals, image = pair.partition("=")
+        if name not in IMAGES or not equals or not image:
+            raise BadInput(f"--image {pair!r} is not NAME=IMAGE", f"NAME is one of: {', '.join(IMAGES)}")
+        table[name] = image
+    return table or None
 
 
 class Progress:

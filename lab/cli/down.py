@@ -25,5 +25,6 @@ def command(lab: Lab) -> int:
     for line in report.killed:
         print(f"had to be killed: {line}")
     ended = len(report.stopped) + len(report.killed)
-    print(f"ended {ended} processes in {report.seconds:.1f} s; nothing is left")
+    what = "nodes" if lab.cluster.kind == "kind" else "processes"
+    print(f"ended {ended} {what} in {report.seconds:.1f} s; nothing is left")
     return 0

@@ -72,12 +72,16 @@ def _steps(lab: Lab) -> tuple[Report, Report]:
 
 
 def _next_steps(lab: Lab) -> None:
-    service = lab.kube.get("Service", lab.namespace, "web")
-    ip = service["spec"].get("clusterIP") if service and lab.cluster.kind == "local" else None
+    where = lab.flags()
     print("\nNext:")
-    if ip:
+    if lab.cluster.kind == "local":
+        service = lab.kube.get("Service", lab.namespace, "web")
+        ip = service["spec"].get("clusterIP") if service else None
         print(f"  vote yourself           http://{ip}:8080/")
-    print("  which route fails?      lab stat")
-    print("  turn the sidecar off    lab mesh off")
-    print("  one claim alone         lab scenario run 01-pinned")
-    print("  end it all              lab down", flush=True)
+    else:
+        kubectl = f"kubectl --kubeconfig {lab.cluster.kubeconfig_path} --context {lab.cluster.context}"
+        print(f"  vote yourself           {kubectl} -n {lab.namespace} port-forward service/web 8080")
+    print(f"  which route fails?      lab stat{where}")
+    print(f"  turn the sidecar off    lab mesh off{where}")
+    print(f"  one claim alone         lab scenario run 01-pinned{where}")
+    print(f"  end it all              lab down{where}", flush=True)

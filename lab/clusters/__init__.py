@@ -1,7 +1,7 @@
 """Clusters the lab can run on: one small interface (`base.py`) and who provides it.
 
     local         real processes as pods, made and ended by the lab (`local/`)
-    kind          not yet
+    kind          a real cluster in docker, made and deleted by the lab (`kind.py`)
     context:NAME  a cluster that exists already, by its kubeconfig context (`context.py`)
 
 Must not know: the demo app, the injector, measurements.
@@ -25,18 +25,20 @@ __all__ = [
 ]
 
 
-def open_cluster(on: str, name: str = "default") -> Cluster:
+def open_cluster(on: str, name: str = "default", node_image: str | None = None) -> Cluster:
     """The cluster meant by `--on` and `--name`; nothing is started or contacted yet.
 
     on: "local", "kind" or "context:NAME". name: which lab, a DNS label; two names never disturb each other.
-    Raises BadClusterInput, NotAvailable.
+    node_image: of kind's nodes, kind's own default where None. Raises BadClusterInput.
     """
     if on == "local":
         from lab.clusters.local.provider import LocalCluster
 
         return LocalCluster(name)
     if on == "kind":
-        raise NotAvailable("--on kind is not available yet in this version", "use --on local or --on context:NAME")
+        from lab.clusters.kind import KindCluster, check_name
+
+        return KindCluster(check_name(name), node_image)
     if on.startswith("context:") and len(on) > len("context:"):
         from lab.clusters.context import ContextCluster
 

@@ -80,6 +80,12 @@ class Cluster(Protocol):
         """Make the cluster usable; returns once its API says it is ready. Doing it twice is harmless."""
         ...
 
+    def load(self, images: list[str], progress: Progress) -> None:
+        """Put images of this machine's docker where the cluster's pods find them; nothing where pods use no images
+        of docker's.
+        """
+        ...
+
     def down(self, progress: Progress) -> DownReport:
         """End everything `up` made, and nothing else. Doing it twice is harmless."""
         ...

@@ -53,6 +53,9 @@ class ContextCluster:
             server: str = api.configuration.host
         return UpReport(already_up=True, seconds=time.monotonic() - begun, server=server)
 
+    def load(self, images: list[str], progress: Progress) -> None:
+        """Nothing: the cluster pulls its images from a registry of its own."""
+
     def down(self, progress: Progress) -> DownReport:
         """Nothing: this cluster is not ours to end."""
         return DownReport()

@@ -8,13 +8,14 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from lab.inject.sidecar import CONTAINER, Options, container
+from lab.inject.sidecar import CONTAINER, INIT, Options, container, init_container
 
 ANNOTATION = "balance-lab/injected"
-VERSION = "v1"
-_CREATED = "v1-annotations-created"
-"""The template had no annotations (or metadata) before: undo removes the empty ones again."""
-_CREATED_META = "v1-metadata-created"
+VERSION = "v2"
+"""Its value: the version, and after it, with dots between, what was not there before: undo removes it again if it is
+empty then.
+"""
+_META, _ANNOTATIONS, _INITS = "metadata", "annotations", "initContainers"
 
 Document = dict[str, Any]
 
@@ -30,21 +31,30 @@ def inject(doc: Document, options: Options) -> Document:
     _check(doc)
     doc = undo(doc)
     template = doc["spec"]["template"]
-    mark = VERSION
-    if not isinstance(template.get("metadata"), dict):
-        if template.get("metadata") is None and "metadata" in template:
-            raise InjectError(f"{_name(doc)}: spec.template.metadata is empty; remove it or fill it")
-        template["metadata"] = {}
-        mark = _CREATED_META
-    meta = template["metadata"]
-    if meta.get("annotations") is None:
-        if "annotations" in meta:
-            raise InjectError(f"{_name(doc)}: spec.template.metadata.annotations is empty; remove it or fill it")
-        meta["annotations"] = {}
-        mark = mark if mark == _CREATED_META else _CREATED
-    meta["annotations"][ANNOTATION] = mark
+    made = [
+        *_make(doc, ("spec", "template", _META), {}),
+        *_make(doc, ("spec", "template", _META, _ANNOTATIONS), {}),
+        *_make(doc, ("spec", "template", "spec", _INITS), []),
+    ]
+    template["metadata"]["annotations"][ANNOTATION] = ".".join([VERSION, *made])
+    # Last: the app's own init containers still reach everything by themselves, as the proxy does not run yet.
+    template["spec"]["initContainers"].append(init_container(options))
     template["spec"]["containers"].insert(0, container(options))
     return doc
+
+
+def _make(doc: Document, path: tuple[str, ...], empty: Any) -> list[str]:
+    """Have something at `path`; its last key in a list if it was not there. Raises InjectError where it is null."""
+    *way, key = path
+    parent = doc
+    for step in way:
+        parent = parent[step]
+    if key not in parent:
+        parent[key] = empty
+        return [key]
+    if parent[key] is None:
+        raise InjectError(f"{_name(doc)}: {'.'.join(path)} is empty; remove it or fill it")
+    return []
 
 
 def undo(doc: Document) -> Document:
@@ -56,17 +66,23 @@ def undo(doc: Document) -> Document:
     mark = annotations.get(ANNOTATION)
     if mark is None:
         return doc
+    made = str(mark).split(".")[1:]
     del annotations[ANNOTATION]
-    if mark in (_CREATED, _CREATED_META) and not annotations:
-        del meta["annotations"]
-        if mark == _CREATED_META and not meta:
-            del template["metadata"]
-    containers = _mapping(template.get("spec")).get("containers")
+    spec = _mapping(template.get("spec"))
+    _take_out(spec.get("containers"), CONTAINER)
+    _take_out(spec.get("initContainers"), INIT)
+    for parent, key in ((spec, _INITS), (meta, _ANNOTATIONS), (template, _META)):
+        if key in made and not parent.get(key, True):
+            del parent[key]
+    return doc
+
+
+def _take_out(containers: object, name: str) -> None:
+    """Remove the container of this name."""
     if isinstance(containers, list):
-        own = next((i for i, c in enumerate(containers) if _mapping(c).get("name") == CONTAINER), None)
+        own = next((i for i, c in enumerate(containers) if _mapping(c).get("name") == name), None)
         if own is not None:
             del containers[own]
-    return doc
 
 
 def is_injectable(doc: object) -> bool:
@@ -101,12 +117,14 @@ def _check(doc: Document) -> None:
     if annotations is not None and not isinstance(annotations, dict):
         raise InjectError(f"{name}: spec.template.metadata.annotations is not a mapping")
     # Kubernetes wants names to differ over both lists.
-    init = spec.get("initContainers")
-    others = [_mapping(c) for c in (init if isinstance(init, list) else [])]
-    if ANNOTATION not in _mapping(annotations):
-        others += containers
-    if any(c.get("name") == CONTAINER for c in others):
-        raise InjectError(f"{name}: has a container {CONTAINER} of its own; rename it")
+    inits = spec.get("initContainers")
+    if inits is not None and not isinstance(inits, list):
+        raise InjectError(f"{name}: spec.template.spec.initContainers is not a list")
+    ours = ((CONTAINER, containers), (INIT, inits or [])) if ANNOTATION in _mapping(annotations) else ()
+    for c in [*containers, *(inits or [])]:
+        its_name = _mapping(c).get("name")
+        if its_name in (CONTAINER, INIT) and not any(its_name == n and c in where for n, where in ours):
+            raise InjectError(f"{name}: has a container {its_name} of its own; rename it")
 
 
 def _mapping(value: object) -> Document:

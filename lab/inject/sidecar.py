@@ -1,4 +1,4 @@
-"""What the sidecar's container looks like: one function, so that it is the same everywhere.
+"""What the sidecar's two containers look like: a function each, so that they are the same everywhere.
 
 Knows the proxy's settings and Kubernetes' words; nothing of the pod it goes into.
 """
@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 CONTAINER = "ewma-proxy"
+INIT = "ewma-proxy-init"
 ADMIN_PORT = 9191
+PORT = 4140
+"""Where redirected connections come in, on loopback; the init container redirects to the same one by default."""
+
+UID = 65532
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ def container(options: Options) -> dict[str, Any]:
             _field("EWMA_PROXY_NAMESPACE", "metadata.namespace"),
             # Of the pod's own addresses, so that the API server's pod proxy reaches it.
             {"name": "EWMA_PROXY_ADMIN", "value": f"$(POD_IP):{ADMIN_PORT}"},
+            {"name": "EWMA_PROXY_TRANSPARENT", "value": str(PORT)},
         ],
         "ports": [{"name": "ewma-admin", "containerPort": ADMIN_PORT, "protocol": "TCP"}],
         "lifecycle": {"postStart": {"exec": {"command": ["/ewma-proxy", "await"]}}},
@@ -42,7 +48,26 @@ def container(options: Options) -> dict[str, Any]:
             "capabilities": {"drop": ["ALL"]},
             "readOnlyRootFilesystem": True,
             "runAsNonRoot": True,
-            "runAsUser": 65532,
+            "runAsUser": UID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+
+
+def init_container(options: Options) -> dict[str, Any]:
+    """The container that writes the pod's redirect rules: as root with NET_ADMIN and nothing else, and gone after."""
+    return {
+        "name": INIT,
+        "image": options.image,
+        "imagePullPolicy": options.pull_policy,
+        "args": ["init", "--port", str(PORT), "--proxy-uid", str(UID)],
+        "resources": {"requests": {"cpu": "10m", "memory": "10Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN"]},
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": False,
+            "runAsUser": 0,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
     }

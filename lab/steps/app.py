@@ -77,7 +77,7 @@ def wait_rolled_out(lab: Lab, name: str, deadline_s: float = DEADLINE_S) -> None
         current = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
         updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
         if not (current and updated == available == wanted == status.get("replicas", 0)):
-            return False, f"{available} of {wanted} ready{_trouble(lab, deployment)}"
+            return False, f"{available} of {wanted} ready, {updated} of them new{_trouble(lab, deployment)}"
         pods = lab.kube.list("Pod", lab.namespace, deployment["spec"]["selector"]["matchLabels"])
         ready = sum(is_ready(p) for p in pods)
         return ready == len(pods) == wanted, f"{ready} of {wanted} ready, {len(pods)} pods"
@@ -88,9 +88,19 @@ def wait_rolled_out(lab: Lab, name: str, deadline_s: float = DEADLINE_S) -> None
 def _trouble(lab: Lab, deployment: Object) -> str:
     """What a pod that does not start says of itself."""
     for pod in lab.kube.list("Pod", lab.namespace, deployment["spec"]["selector"]["matchLabels"]):
-        for status in (pod.get("status") or {}).get("containerStatuses") or []:
-            waiting = (status.get("state") or {}).get("waiting") or {}
-            if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-                message = [waiting["reason"], *str(waiting.get("message", "")).splitlines()[:1]]
-                return f" ({pod['metadata']['name']}/{status['name']}: {': '.join(message)})"
+        status = pod.get("status") or {}
+        for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+            why = _complaint(container.get("state") or {})
+            if why:
+                return f" ({pod['metadata']['name']}/{container['name']}: {why})"
+    return ""
+
+
+def _complaint(state: Object) -> str:
+    """Why a container waits or has failed; "" if that is in order."""
+    waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
+    if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+        return ": ".join([waiting["reason"], *str(waiting.get("message", "")).splitlines()[:1]])
+    if ended.get("exitCode"):
+        return f"ended with exit code {ended['exitCode']}; its log: kubectl logs"
     return ""

@@ -1,4 +1,4 @@
-"""Step: the cluster is up. Undo: it is gone. The only step that knows there are providers."""
+"""Step: the cluster is up and has the lab's images. Undo: it is gone. The only step that knows of providers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,24 @@ from lab.steps.context import Lab
 
 
 def do(lab: Lab) -> UpReport:
-    """Raises ClusterError."""
-    return lab.cluster.up(lab.progress)
+    """Bring it up and, where its pods run docker's images, build and load those. Raises ClusterError, LabError."""
+    report = lab.cluster.up(lab.progress)
+    if lab.cluster.kind == "kind":
+        try:
+            load_images(lab)
+        except BaseException:
+            if not report.already_up:
+                undo(lab)
+            raise
+    return report
+
+
+def load_images(lab: Lab) -> None:
+    """Put the lab's own images, unless others were named, on the cluster's nodes; built first if they are stale."""
+    from lab.images import NAMES, build
+
+    own = [build(name, lab.progress) for name in NAMES if name not in (lab.images or {})]
+    lab.cluster.load([*own, *(lab.images or {}).values()], lab.progress)
 
 
 def undo(lab: Lab) -> DownReport:

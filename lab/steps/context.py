@@ -12,6 +12,7 @@ import platformdirs
 
 from lab.clusters import Cluster
 from lab.kube import Kube
+from lab.manifests import NAMESPACE
 
 
 @dataclass
@@ -30,6 +31,15 @@ class Lab:
         if self._kube is None:
             self._kube = Kube(self.cluster.api_client())
         return self._kube
+
+    def flags(self) -> str:
+        """What a command needs to mean this lab, " --on kind" and the like; "" for the usual one."""
+        on = {"local": "", "context": f" --on context:{self.cluster.context}"}.get(
+            self.cluster.kind, f" --on {self.cluster.kind}"
+        )
+        name = "" if self.cluster.name == "default" else f" --name {self.cluster.name}"
+        namespace = "" if self.namespace == NAMESPACE else f" --namespace {self.namespace}"
+        return f"{on}{name}{namespace}"
 
     def close(self) -> None:
         if self._kube is not None:

@@ -80,6 +80,9 @@ class LocalCluster:
         progress(f"the API is ready at {info.server}")
         return UpReport(False, time.monotonic() - begun, info.server, tuple(cleaned))
 
+    def load(self, images: list[str], progress: Progress) -> None:
+        """Nothing: pods here are processes of this environment (`images.py`)."""
+
     def down(self, progress: Progress) -> DownReport:
         """End the daemon and every process of this lab, remove its state. Raises ClusterBusy, DidNotStop."""
         begun = time.monotonic()

@@ -33,6 +33,8 @@ pub enum Backend {
     Nftables,
     /// A program of that name, such as iptables-legacy.
     Iptables(String),
+    /// Nobody: where addresses stand in for rules, as on a cluster without network namespaces.
+    None,
 }
 
 /// What is asked of `init`.
@@ -61,6 +63,10 @@ pub fn init(init: &Init) -> Result<(), String> {
         return Ok(());
     }
     let by = match &init.backend {
+        Backend::None => {
+            log::line(Level::Info, "no redirect rules are wanted here");
+            return Ok(());
+        }
         Backend::Iptables(program) => iptables::apply(program, &init.rules, init.undo)?,
         Backend::Nftables => nft::apply(&init.rules, init.undo).map_err(|e| e.to_string())?,
         Backend::Auto => match nft::apply(&init.rules, init.undo) {

@@ -26,7 +26,7 @@ pub const OPTIONS: &[Opt] = &[
         "EWMA_PROXY_INIT_WITH",
         "WAY",
         "auto",
-        "auto, nftables (spoken to the kernel), or an iptables program's name, such as iptables-legacy",
+        "auto, nftables (spoken to the kernel), an iptables program's name, or none where no rules are wanted",
     ),
     ("undo", "", "", "", "remove the rules, and nothing else"),
     ("dry-run", "", "", "", "print the rules in nftables' language and change nothing"),
@@ -102,9 +102,10 @@ impl Reader<'_> {
         let backend = match self.text("with").unwrap_or_default().0.as_str() {
             "auto" | "" => Backend::Auto,
             "nftables" => Backend::Nftables,
+            "none" => Backend::None,
             program if program.contains("iptables") => Backend::Iptables(program.to_string()),
             other => {
-                self.errors.push(format!("--with: {other:?} is not auto, nftables or an iptables program"));
+                self.errors.push(format!("--with: {other:?} is not auto, nftables, none or an iptables program"));
                 Backend::Auto
             }
         };

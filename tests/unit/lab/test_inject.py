@@ -346,7 +346,7 @@ def test_a_list_is_looked_into() -> None:
     service, web = documents(injected)[0]["items"]
     assert service == {"kind": "Service", "metadata": {"name": "web"}}
     assert names_of_containers(web) == [CONTAINER, "web"]
-    assert web["spec"]["template"]["metadata"]["annotations"] == {"team": "a", ANNOTATION: "v1"}
+    assert web["spec"]["template"]["metadata"]["annotations"] == {"team": "a", ANNOTATION: "v2.initContainers"}
     assert comments(injected) == comments(LIST)
     assert rewrite(injected, None) == LIST
 

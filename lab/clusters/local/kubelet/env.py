@@ -18,6 +18,7 @@ from lab.clusters.local.addresses import Network
 from lab.clusters.local.kubelet.runtime import CannotStart
 
 SIDECAR = "ewma-proxy"
+SIDECAR_INIT = "ewma-proxy-init"
 
 Object = dict[str, Any]
 
@@ -70,6 +71,15 @@ def is_meshed(pod: Object) -> bool:
     """Whether the pod has the balancing sidecar among its containers."""
     spec = pod["spec"]
     return any(c["name"] == SIDECAR for c in (*(spec.get("initContainers") or ()), *spec["containers"]))
+
+
+def stand_in_variables(container: str, sources: Sources) -> dict[str, str]:
+    """What makes the sidecar stand in for cluster IPs by its addresses, whatever its manifest says of redirect rules:
+    there is no network namespace to write any in.
+    """
+    if container == SIDECAR:
+        return {"EWMA_PROXY_REDIRECT": sources.network.redirect(sources.number), "EWMA_PROXY_TRANSPARENT": ""}
+    return {"EWMA_PROXY_INIT_WITH": "none"} if container == SIDECAR_INIT else {}
 
 
 def service_variables(container: str, sources: Sources) -> dict[str, str]:

@@ -21,7 +21,7 @@ from lab.clusters.local.certs import kubeconfig, write_private
 from lab.clusters.local.images import SYSTEM_PATH, ImageNotPresent
 from lab.clusters.local.kubelet.child import Deadline
 from lab.clusters.local.kubelet.container import Container, Launch
-from lab.clusters.local.kubelet.env import SIDECAR, Sources, environment, expand, is_meshed
+from lab.clusters.local.kubelet.env import Sources, environment, expand, is_meshed, stand_in_variables
 from lab.clusters.local.kubelet.runtime import CannotStart, Runtime
 from lab.clusters.local.kubelet.status import ContainerState, PodFacts, pod_status
 from lab.clusters.local.kubelet.volumes import temporary_folder
@@ -100,9 +100,11 @@ class PodWorker:
         }
         if self._token:
             base["KUBECONFIG"] = str(self._folder / "kubeconfig")
-        if is_meshed(pod) and spec["name"] == SIDECAR:
-            base["EWMA_PROXY_REDIRECT"] = self._runtime.network.redirect(self.number)
-        env = environment(spec, self._sources(pod), image.env, base, {MARK: self._runtime.instance})
+        sources = self._sources(pod)
+        fixed = {MARK: self._runtime.instance}
+        if is_meshed(pod):
+            fixed |= stand_in_variables(spec["name"], sources)
+        env = environment(spec, sources, image.env, base, fixed)
         argv = image.argv(
             [expand(part, env) for part in spec.get("command") or ()],
             [expand(part, env) for part in spec.get("args") or ()],

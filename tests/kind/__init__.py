@@ -1,0 +1,1 @@
+"""The lab on a real cluster in docker. Needs docker, kind and a node image; skips name what is missing."""
