@@ -10,6 +10,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from demo_app.proto import voting_pb2
+from tests.support import wait_until
 from tests.unit.demo_app.harness import VOTING, Process, vote
 
 NONE = {"delay_ms": 0, "failure_rate": 0.0, "fail_fast": False, "code": "UNAVAILABLE"}
@@ -40,7 +41,9 @@ def test_a_delay_slows_calls_until_it_is_deleted(channel: grpc.Channel, voting: 
 def test_failures_have_the_code_asked_for_and_are_counted(channel: grpc.Channel, voting: Process, code: str) -> None:
     voting.admin.put("/fault", json={"failure_rate": 1, "code": code})
     assert call(channel)[0] == code
-    assert voting.samples("grpc_server_handled_total")[code, "VotePizza", VOTING] >= 1
+    # A call is counted where it ends, a moment after its answer has gone out.
+    key = (code, "VotePizza", VOTING)
+    wait_until(lambda: voting.samples("grpc_server_handled_total").get(key, 0) >= 1, 5, "the failure is counted")
 
 
 def test_failing_fast_skips_the_delay(channel: grpc.Channel, voting: Process) -> None:
