@@ -9,8 +9,6 @@ import click
 from lab.cli.common import Progress
 from lab.errors import BadInput
 
-RECIPES = ("node", "base")
-
 
 @click.group(name="images", epilog="Example: lab images build && lab images save lab-images.tar")
 def command() -> None:

@@ -9,6 +9,7 @@ kubeconfig changes. Must not know: the demo app, how images are built.
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from pathlib import Path
@@ -44,7 +45,8 @@ class KindCluster:
 
     @property
     def state_path(self) -> Path:
-        return Path(platformdirs.user_state_dir("grpc-balance-lab")) / f"kind-{self.name}"
+        # With a dot, which no lab's name has: the folders of embedded labs lie beside it.
+        return platformdirs.user_state_path("grpc-balance-lab", appauthor=False) / f"kind.{self.name}"
 
     @property
     def kubeconfig_path(self) -> Path:
@@ -189,6 +191,10 @@ def _not_created(done: Done) -> ClusterError:
 
 def check_name(name: str) -> str:
     """A lab's name that can be part of a cluster's name. Raises BadClusterInput."""
-    if not name.replace("-", "").isalnum() or name != name.lower() or len(name) > 30:
-        raise BadClusterInput(f"--name {name!r} cannot name a cluster", "use up to 30 of a-z, 0-9 and -")
+    # A node is called balance-lab-NAME-control-plane, and a host's name has 63 characters at most.
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?", name):
+        raise BadClusterInput(
+            f"--name {name!r} cannot name a cluster",
+            "use up to 30 of a-z, 0-9 and -, beginning and ending with a letter or digit",
+        )
     return name

@@ -30,22 +30,16 @@ Progress = Callable[[str], None]
 
 
 def ewma_proxy(into: Path, progress: Progress) -> None:
-    """The static binary. Raises ImageFailure: no cargo, it does not compile, it is not static or too large."""
+    """The static binary, as `make static` builds it. Raises ProgramFailure: no cargo or C library, it does not compile
+    or is not static; ImageFailure: it is too large.
+    """
     _need_checkout()
-    target = f"{os.uname().machine}-unknown-linux-gnu"
     progress("compiling a static ewma-proxy (the first time a minute or two)")
-    check(
-        ["cargo", "build", "--release", "--locked", "--quiet", "--bin", "ewma-proxy", "--target", target,
-         "--target-dir", str(ROOT / "proxy/target/static")],
-        timeout_s=COMPILE_S,
-        cwd=ROOT / "proxy",
-        env={"RUSTFLAGS": "-C target-feature=+crt-static"},
-    )  # fmt: skip
-    binary = ROOT / "proxy/target/static" / target / "release/ewma-proxy"
+    check([str(ROOT / "scripts/static-binary")], timeout_s=COMPILE_S)
+    binary = ROOT / "build/static/ewma-proxy"
     if binary.stat().st_size > MAX_PROXY_BYTES:
         raise ImageFailure(f"{binary} has {binary.stat().st_size >> 20} MB, more than it may")
     shutil.copy(binary, into / "ewma-proxy")
-    (into / "ewma-proxy").chmod(0o755)
     _same_time(into)
 
 

@@ -50,7 +50,7 @@ class Lab:
         """Where reports of both states are kept side by side; removed with the lab."""
         state: Path | None = getattr(self.cluster, "state_path", None)
         if state is None:
-            state = platformdirs.user_state_path("grpc-balance-lab") / f"{self.cluster.kind}-{self.cluster.context}"
+            state = platformdirs.user_state_path("grpc-balance-lab") / f"{self.cluster.kind}.{self.cluster.context}"
         return state / "evidence" / self.namespace
 
     def keep(self, name: str, report: dict[str, Any]) -> Path:

@@ -231,7 +231,7 @@ def test_a_black_hole_fails_its_pending_calls_within_10_seconds_and_new_ones_mov
         lost = [at for at, call in calls if call.exception() is not None]
         assert lost, "no call went to the far server"
         assert max(lost) < 1, f"a call was still sent there {max(lost):.1f} s later"
-        assert took < 12.5, f"{took:.1f} s"
+        assert took < 10, f"{took:.1f} s"
         codes = {call.exception().code() for _, call in calls if call.exception() is not None}
         assert codes == {grpc.StatusCode.UNAVAILABLE}
 

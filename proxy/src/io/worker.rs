@@ -40,9 +40,10 @@ const EVENTS: usize = 1024;
 /// While time matters the loop turns at least this often.
 const TICK: Duration = Duration::from_millis(50);
 /// How long bytes to an endpoint may be under way unacknowledged, or wait while it takes none, before the connection
-/// counts as dead: well above a few retransmissions, below what a caller waits for. That the kernel knows no
-/// difference between the two does no harm with HTTP/2, whose servers read on and have windows to slow a sender.
-const HTTP2_PATIENCE: Duration = Duration::from_secs(10);
+/// counts as dead: well above a few retransmissions, and so that calls fail within 10 s, although the kernel notices
+/// only at the next retransmission. That it knows no difference between the two does no harm with HTTP/2, whose servers
+/// read on and have windows to slow a sender.
+const HTTP2_PATIENCE: Duration = Duration::from_secs(8);
 /// With HTTP/1.x a server that works on what it has leaves the rest unread: nginx's proxy_send_timeout.
 /// Connections that are passed through have no such limit; what pauses there, and for how long, is not ours to judge.
 const HTTP1_PATIENCE: Duration = Duration::from_secs(60);

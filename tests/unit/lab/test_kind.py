@@ -42,10 +42,14 @@ def test_two_labs_on_kind_have_clusters_and_kubeconfigs_of_their_own() -> None:
     assert (one.cluster, one.context) == ("balance-lab", "kind-balance-lab")
     assert (two.cluster, two.context) == ("balance-lab-two", "kind-balance-lab-two")
     assert one.kubeconfig_path != two.kubeconfig_path
+    embedded = open_cluster("local", "kind-two").kubeconfig_path
+    assert embedded.parent != two.kubeconfig_path.parent
+    with pytest.raises(BadClusterInput):
+        open_cluster("local", two.kubeconfig_path.parent.name)
     assert Path.home() / ".kube" / "config" not in (one.kubeconfig_path, two.kubeconfig_path)
 
 
-@pytest.mark.parametrize("name", ["Upper", "a_b", "", "x" * 31, "a/b"])
+@pytest.mark.parametrize("name", ["Upper", "a_b", "", "x" * 31, "a/b", "é", "-a", "a-"])
 def test_a_name_that_cannot_name_a_cluster_is_refused(name: str) -> None:
     with pytest.raises(BadClusterInput):
         open_cluster("kind", name)
