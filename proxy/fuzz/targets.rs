@@ -212,6 +212,7 @@ fn narrow() -> Limits {
         list: ListLimits { max_bytes: 1_000, max_fields: 20 },
         block: 400,
         continuations: 3,
+        interim: 3,
         out_soft: 2_000,
         out_hard: 20_000,
         ..Limits::default()

@@ -87,13 +87,29 @@ fn interim_answers_pass_before_the_final_one() {
     let mut w = World::new(1);
     w.answers.insert(addr(1), Answers::No);
     let c = w.client();
-    let slot = w.call(c, "/x", b"a", true);
+    let slot = w.get(c, "/x");
     let s = w.server(1).order[0];
     w.server(1).h2.send_head(s, &list(&[(":status", "103"), ("link", "x")]), false);
     w.server(1).h2.send_head(s, &list(&[(":status", "204")]), true);
     w.settle();
     let statuses: Vec<_> = w.seen(c, slot).heads.iter().map(|h| h[0].1.clone()).collect();
     assert_eq!(statuses, ["103", "204"]);
+}
+
+#[test]
+fn a_grpc_client_sees_no_interim_answers() {
+    let mut w = World::new(1);
+    w.answers.insert(addr(1), Answers::No);
+    let c = w.client();
+    let slot = w.call(c, "/x", b"a", true);
+    let s = w.server(1).order[0];
+    for _ in 0..3 {
+        w.server(1).h2.send_head(s, &list(&[(":status", "103"), ("link", "x")]), false);
+    }
+    let last = list(&[(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "0")]);
+    w.server(1).h2.send_head(s, &last, true);
+    w.settle();
+    assert_eq!((w.seen(c, slot).heads.len(), w.seen(c, slot).get("grpc-status").as_deref()), (1, Some("0")));
 }
 
 #[test]

@@ -303,6 +303,16 @@ impl World {
         slot
     }
 
+    /// A GET that is not gRPC's.
+    pub fn get(&mut self, client: ConnId, path: &str) -> u32 {
+        let peer = self.clients.get_mut(&client).unwrap();
+        let head = [(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", "voting:8080")];
+        let slot = peer.h2.open(0, &list(&head), true).expect("room for a stream");
+        peer.seen.insert(slot, Seen::default());
+        self.settle();
+        slot
+    }
+
     /// A whole gRPC request with further fields.
     pub fn call_with(&mut self, client: ConnId, extra: &[(&str, &str)], body: &[u8], end: bool) -> u32 {
         let mut fields = (*grpc_request("/voting.v1.Voting/Vote")).clone();

@@ -35,6 +35,9 @@ pub struct Limits {
     pub block: usize,
     /// CONTINUATION frames of one block, empty ones included.
     pub continuations: u32,
+    /// 1xx heads of one answer. 32, as with HTTP/1.x: honest ones are one or two, no window holds them back, and all that
+    /// is passed on lands at a client that did not ask for it.
+    pub interim: u32,
     /// Output at which DATA waits: enough to fill a socket buffer, little enough that a stalled peer costs little.
     pub out_soft: usize,
     /// Output at which the peer is cut: DATA never passes `out_soft`, so this is answers to a peer that floods us
@@ -54,6 +57,7 @@ impl Default for Limits {
             list: ListLimits { max_bytes: 64 << 10, max_fields: 256 },
             block: 64 << 10,
             continuations: 16,
+            interim: 32,
             out_soft: 256 << 10,
             out_hard: 2 << 20,
             first_stream: 1,

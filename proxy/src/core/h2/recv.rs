@@ -320,11 +320,15 @@ impl Connection {
         if head.fault(part).is_some() || short || open_end || (interim && end) || head.status == 101 {
             return self.fault(slot, PROTOCOL, now);
         }
+        let most = self.limits.interim;
         if interim {
-            // Any number of them may come before the answer, and no window holds them back.
             self.spend_control(now)?;
         }
         if let Some(s) = self.table.get_mut(slot) {
+            s.interim += u32::from(interim);
+            if s.interim > most {
+                return self.fault(slot, PROTOCOL, now);
+            }
             if response && !interim {
                 s.head_received = true;
             }

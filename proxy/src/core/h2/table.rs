@@ -89,6 +89,8 @@ pub struct Stream {
     pub queued: bool,
     /// Has the first head (for a client: the final response's) been received?
     pub head_received: bool,
+    /// 1xx heads before it.
+    pub interim: u32,
     /// DATA bytes still due by `content-length`, if it was given.
     pub due: Option<u64>,
     used: bool,
@@ -134,6 +136,7 @@ impl Table {
             pending: Pending::default(),
             queued: false,
             head_received: false,
+            interim: 0,
             due: None,
             used: true,
         };

@@ -97,6 +97,11 @@ pub struct Call {
 }
 
 impl Call {
+    /// Is it a gRPC call, by its content type?
+    pub fn grpc(&self) -> bool {
+        self.fields.as_ref().is_some_and(|f| f.head().grpc)
+    }
+
     /// The client gave up. That is how the call ended, unless it had ended already; a gRPC answer that has not told its
     /// status is UNKNOWN (2) only until then.
     pub fn cancel(&mut self) {

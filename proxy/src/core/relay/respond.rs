@@ -17,7 +17,7 @@ impl Relay {
         let Some(c) = self.calls.get_mut(call) else { return };
         c.waiting = None;
         c.body.clear();
-        let grpc = c.fields.as_ref().is_some_and(|f| f.head().grpc);
+        let grpc = c.grpc();
         let (up, down, responded) = (c.up, c.down, c.responded);
         if !responded || matches!(c.code, Some(Code::Grpc(_))) {
             c.code = Some(if grpc { Code::Grpc(status) } else { Code::Http(503) });

@@ -126,7 +126,7 @@ impl Relay {
         if self.settings.retries.codes & 1 << status == 0 || !self.can_replay(call) {
             return false;
         }
-        let Some(c) = self.calls.get(call).filter(|c| c.fields.as_ref().is_some_and(|f| f.head().grpc)) else {
+        let Some(c) = self.calls.get(call).filter(|c| c.grpc()) else {
             return false;
         };
         let (target, in_time) = (c.target, now < c.deadline);

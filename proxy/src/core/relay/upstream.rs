@@ -1,6 +1,6 @@
 //! Events of servers' connections: answers come in and go on to clients.
 
-use super::call::{CallId, Code, ConnId};
+use super::call::{Call, CallId, Code, ConnId};
 use super::{Relay, Side};
 use crate::core::h2::connection::Event;
 use crate::core::h2::frame::ErrorCode;
@@ -14,6 +14,10 @@ impl Relay {
             Event::Response { slot, fields, end } => {
                 let Some(call) = self.call_of(id, slot) else { return };
                 let interim = (100..200).contains(&fields.head().status);
+                if interim && self.calls.get(call).is_some_and(Call::grpc) {
+                    // gRPC knows none, and C-core ends the client's whole connection over the second one on a stream.
+                    return;
+                }
                 if !interim {
                     if end && self.settings.retries.codes != 0 && self.retry_answer(id, call, &fields, now) {
                         return;
